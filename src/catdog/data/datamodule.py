@@ -1,0 +1,174 @@
+"""CatDogDataModule: source → pixel store → seeded split → loaders."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_convert
+from torchvision.transforms import v2
+
+from catdog.data.augmentation import RandomFlipAndCrop
+from catdog.data.pixels import PixelStore
+from catdog.data.sources import PhotoSource
+from catdog.errors import InputError
+
+Batch = tuple[Tensor, Tensor]  # images, labels
+
+EVALUATION_BATCH = 256  # photos; the results do not depend on it
+
+
+def split_indices(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Deal out `count` photos as train, val and test: int(0.8 n), int(0.1 n) and the rest.
+
+    One permutation of the photos' sorted order, a function of `count` and `seed` alone.
+
+    Returns:
+        Three int64 tensors of positions, without overlap, together every position once.
+
+    Raises:
+        InputError: a part would be empty.
+    """
+    sizes = [int(0.8 * count), int(0.1 * count)]
+    sizes.append(count - sum(sizes))
+    if not all(sizes):
+        raise InputError(
+            f"{count} photos are too few to split: train, val and test would get {sizes}; give at least 10"
+        )
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    train, val, test = torch.split(order, sizes)
+    return train, val, test
+
+
+class Part(Dataset[Batch]):
+    """One part of the split: the rows of a store, fetched a whole batch at a time.
+
+    Attributes:
+        store: the pixels.
+        rows: which of them, int64 (photos,).
+        names: the photos' names, in the order of `rows`.
+        labels: float32 (photos,), 0 or 1.
+    """
+
+    def __init__(self, store: PixelStore, rows: Tensor) -> None:
+        self.store = store
+        self.rows = rows
+        self.names = [store.names[row] for row in rows.tolist()]
+        self.labels = store.labels[rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, positions: list[int]) -> Batch:
+        return self.store.gather(self.rows[positions])
+
+
+class CatDogDataModule(LightningDataModule):
+    """Photos for training: decoded once, split 80/10/10, dealt out in batches.
+
+    A batch is (images, labels): float32 images in [-1, 1] of shape (batch, 3, image_size, image_size), and float32
+    labels of shape (batch,). They are uint8 until they have reached the device.
+
+    Args:
+        source: makes the source of the photos; called with `root` where one is given.
+        root: where the source's photos lie.
+        image_size: height and width of the images in pixels.
+        batch_size: photos per training step.
+        split_seed: which photos go where; see `split_indices`.
+        shuffle_seed: the order of the training photos, another one in every epoch.
+        augment: flip and crop the training photos at random.
+        max_unreadable: largest share of photos that may be unreadable.
+        cache_dir: the folder of the pixel stores.
+
+    Raises:
+        InputError: an argument makes no sense, or the source's input does not.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Callable[..., PhotoSource],
+        root: str | Path | None = None,
+        image_size: int,
+        batch_size: int,
+        split_seed: int,
+        shuffle_seed: int,
+        augment: bool,
+        max_unreadable: float,
+        cache_dir: str | Path,
+    ) -> None:
+        super().__init__()
+        for key, value in (("image_size", image_size), ("batch_size", batch_size)):
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"data.{key} must be a whole number of at least 1, got {value!r}")
+        if not 0 <= max_unreadable <= 1:
+            raise InputError(f"data.max_unreadable is a share between 0 and 1, got {max_unreadable!r}")
+        self.source = source() if root is None else source(root)
+        self.class_names = self.source.class_names
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.split_seed = split_seed
+        self.shuffle_seed = shuffle_seed
+        self.max_unreadable = max_unreadable
+        self.cache_dir = cache_dir
+        self.to_unit_range = v2.Normalize(mean=[127.5], std=[127.5], inplace=True)
+        self.augmentation = RandomFlipAndCrop() if augment else None
+        self._images = torch.empty(0)
+
+    def prepare_data(self) -> None:
+        """Decode the photos unless that was done before; one process does it for all.
+
+        Raises:
+            InputError: too many photos are unreadable, or too few are left to split.
+        """
+        store = PixelStore.of(self.source, self.image_size, self.cache_dir)
+        total = len(self.source.names)
+        if len(store.unreadable) > self.max_unreadable * total:
+            name, reason = next(iter(store.unreadable.items()))
+            raise InputError(
+                f"{len(store.unreadable)} of {total} photos are unreadable, more than data.max_unreadable="
+                f"{self.max_unreadable} allows; the first is '{name}' ({reason})"
+            )
+        split_indices(len(store.names), self.split_seed)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the store and deal out its photos."""
+        self.store = PixelStore.of(self.source, self.image_size, self.cache_dir)
+        parts = split_indices(len(self.store.names), self.split_seed)
+        self.train, self.val, self.test = (Part(self.store, rows) for rows in parts)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """All training photos, in an order that depends on `shuffle_seed` and the epoch alone."""
+        # Also for one process: unlike a RandomSampler it draws every epoch's order anew from (seed, epoch), so a
+        # resumed run goes on with the batches it would have seen.
+        processes, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        sampler: DistributedSampler[Batch] = DistributedSampler(self.train, processes, rank, seed=self.shuffle_seed)
+        return DataLoader(self.train, batch_size=self.batch_size, sampler=sampler, collate_fn=default_convert)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The validation photos, in the split's order."""
+        return DataLoader(self.val, batch_size=EVALUATION_BATCH, collate_fn=default_convert)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """The test photos, in the split's order."""
+        return DataLoader(self.test, batch_size=EVALUATION_BATCH, collate_fn=default_convert)
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """The test photos again, for what is not to be logged as a test."""
+        return self.test_dataloader()
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """On the device: uint8 to [-1, 1], in training augmented. The images hold until the next batch is made."""
+        pixels, labels = batch
+        # One buffer for all batches: the page faults of a fresh one cost more than the arithmetic.
+        if len(self._images) < len(pixels) or self._images.device != pixels.device:
+            self._images = torch.empty(pixels.shape, device=pixels.device)
+        images = self.to_unit_range(self._images[: len(pixels)].copy_(pixels))
+        trainer = self.trainer
+        if self.augmentation is not None and trainer is not None and trainer.training:
+            # From (seed, step) alone, so a resumed run augments as an uninterrupted one does.
+            step = trainer.global_step * trainer.world_size + trainer.global_rank
+            self.augmentation.generator.manual_seed((self.shuffle_seed << 32) + step)
+            images = self.augmentation(images)
+        return images, labels

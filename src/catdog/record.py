@@ -1,0 +1,185 @@
+"""What a run leaves: predictions, figures, a dashboard, and last of all metrics.json."""
+
+import csv
+import json
+import logging
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any, cast
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+from catdog import figures
+from catdog.classifier import CatDogClassifier
+from catdog.data import CatDogDataModule
+from catdog.statistics import wilson_interval
+
+logger = logging.getLogger(__name__)
+
+PACKAGES = ("catdog", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
+MOST_WEIGHT_PICTURES = 64
+
+
+@dataclass(frozen=True)
+class Result:
+    """A trained and tested network: the best checkpoint's weights and test logits are in `model`."""
+
+    model: CatDogClassifier
+    data: CatDogDataModule
+    trainer: Trainer
+    epochs: list[dict[str, float]]
+    last_logits: Tensor  # of the test photos, by the weights of the last epoch
+    seed: int
+    config: dict[str, Any]
+
+    @property
+    def best_epoch(self) -> dict[str, float]:
+        """The record of the epoch with the lowest validation loss, whose weights were tested."""
+        return min(self.epochs, key=lambda epoch: epoch["val/loss"])
+
+
+def save_unreadable(data: CatDogDataModule, folder: Path) -> None:
+    """Warn of photos that could not be read, and list them with the reasons in `unreadable.csv`."""
+    if unreadable := data.store.unreadable:
+        path = _write_csv(folder / "unreadable.csv", ("path", "reason"), unreadable.items())
+        logger.warning("%d unreadable photos are left out; %s lists them", len(unreadable), path)
+
+
+def save(result: Result, folder: Path, seconds: float) -> dict[str, Any]:
+    """Write everything, log the summary, and return what `metrics.json` holds.
+
+    Args:
+        result: the trained and tested network.
+        folder: where to.
+        seconds: the run's time so far, wall clock.
+    """
+    metrics = summarize(result, seconds)
+    title = describe(metrics)
+    test = result.data.test
+    probabilities = result.model.test_logits.sigmoid()
+    _write_predictions(folder / "predictions.csv", result, probabilities)
+    figure_path = folder / "curves.png"
+    figures.curves(result.epochs, title, chance=_majority_share(result.data.val.labels)).savefig(figure_path, dpi=110)
+    _fill_dashboard(result, metrics, probabilities)
+    _write_atomically(folder / "metrics.json", json.dumps(metrics, indent=2))
+    logger.info(
+        "%s\n"
+        "  on %d test photos, with the weights of epoch %d, where validation loss was lowest\n"
+        "  %.3f with those of the last epoch, %.3f by always naming the larger class\n"
+        "  figure      %s\n"
+        "  checkpoint  %s\n"
+        "  dashboard   tensorboard --logdir %s",
+        title, len(test), metrics["best_epoch"], metrics["test/acc_last"], metrics["chance"],
+        figure_path, folder / "checkpoints" / "best.ckpt", folder,
+    )  # fmt: skip
+    return metrics
+
+
+def summarize(result: Result, seconds: float) -> dict[str, Any]:
+    """What `metrics.json` holds; times are in seconds."""
+    labels = result.data.test.labels
+    correct = int(((result.model.test_logits > 0) == (labels > 0.5)).sum())
+    last_correct = int(((result.last_logits > 0) == (labels > 0.5)).sum())
+    best = result.best_epoch
+    return {
+        "hidden": list(result.model.hparams["hidden"]),
+        "depth": len(result.model.hparams["hidden"]),
+        "parameters": sum(parameter.numel() for parameter in result.model.parameters()),
+        "epochs": len(result.epochs),
+        "seed": result.seed,
+        "accelerator": result.trainer.strategy.root_device.type,
+        "photos": {part: len(getattr(result.data, part)) for part in ("train", "val", "test")},
+        "unreadable": len(result.data.store.unreadable),
+        "class_names": list(result.data.class_names),
+        "chance": _majority_share(labels),
+        "best_epoch": best["epoch"],
+        "test/acc": correct / len(labels),
+        "test/acc_interval": wilson_interval(correct, len(labels)),
+        "test/loss": result.trainer.callback_metrics["test/loss"].item(),
+        "test/acc_last": last_correct / len(labels),
+        "test/acc_last_interval": wilson_interval(last_correct, len(labels)),
+        "val/acc": best["val/acc"],
+        "val/loss": best["val/loss"],
+        "dead_layers": int(best["dead_layers"]),
+        "dead_layers_last": int(result.epochs[-1]["dead_layers"]),
+        "seconds_per_epoch": median(epoch["seconds"] for epoch in result.epochs),
+        "seconds": seconds,
+        "history": result.epochs,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "machine": {
+            "system": platform.platform(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "config": result.config,
+    }
+
+
+def describe(metrics: dict[str, Any]) -> str:
+    """The net and its result in one line."""
+    low, high = metrics["test/acc_interval"]
+    net = f"hidden layers {metrics['hidden']}" if metrics["hidden"] else "logistic regression"
+    epochs = "1 epoch" if metrics["epochs"] == 1 else f"{metrics['epochs']} epochs"
+    return f"{net}, {epochs}: test accuracy {metrics['test/acc']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _fill_dashboard(result: Result, metrics: dict[str, Any], probabilities: Tensor) -> None:
+    """Add to TensorBoard what is known at the end: graph, first layer, mistakes, hyperparameters with the result."""
+    model, test, size = result.model.cpu(), result.data.test, result.data.image_size
+    tensorboard = cast(TensorBoardLogger, result.trainer.logger)
+    writer, epochs = tensorboard.experiment, metrics["epochs"]
+    writer.add_graph(model.network, torch.zeros(1, 3, size, size))
+    pictures = figures.weight_pictures(model.network.input_weights[:MOST_WEIGHT_PICTURES], size)
+    for unit, picture in enumerate(pictures, start=1):
+        writer.add_image(f"first_layer/unit_{unit}", picture, epochs)
+    pixels = test.store.pixels[test.rows]
+    mistakes = figures.mistakes(pixels, test.labels, probabilities, result.data.class_names)
+    writer.add_figure("test/mistakes", mistakes, epochs)
+    names = ("depth", "parameters", "epochs", "seed", "accelerator")
+    hyperparameters = {name: metrics[name] for name in names} | {"hidden": str(metrics["hidden"])}
+    hyperparameters |= {"lr": model.hparams["lr"], "batch_size": result.data.batch_size}
+    tensorboard.log_hyperparams(hyperparameters, {f"result/{name}": metrics[name] for name in ("test/acc", "val/acc")})
+    tensorboard.save()
+
+
+def _majority_share(labels: Tensor) -> float:
+    share = labels.mean().item()
+    return max(share, 1 - share)
+
+
+def _processor() -> str:
+    """The processor's name: Linux keeps it in a file, other systems tell it to Python."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _write_predictions(path: Path, result: Result, probabilities: Tensor) -> None:
+    test = result.data.test
+    columns = (test.names, test.labels.int().tolist(), probabilities.tolist(), result.last_logits.sigmoid().tolist())
+    _write_csv(path, ("path", "label", "probability", "probability_last"), zip(*columns, strict=True))
+
+
+def _write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> Path:
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+    return path
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)

@@ -1,0 +1,102 @@
+"""Photos made on the spot, and short ways to the objects under test."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from lightning import Trainer
+
+from catdog import training
+from catdog.classifier import CatDogClassifier
+from catdog.data import CatDogDataModule, DrawnSource
+from catdog.data.drawn import draw_photo
+
+ROOT = Path(__file__).parents[1]
+
+MakeData = Callable[..., CatDogDataModule]
+Train = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def photo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 40 drawn photos of several sizes and formats: 20 in `cats/`, 20 in `dogs/`."""
+    root = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(("cats", "dogs")):
+        (root / name).mkdir()
+        for number, suffix in enumerate([".jpg", ".JPEG", ".png", ".bmp", ".webp"] * 4):
+            photo = draw_photo(rng, is_dog=bool(label), image_size=48)
+            photo.resize((48 + 3 * number, 40)).save(root / name / f"{number:02d}{suffix}")
+    return root
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def make_data(cache_dir: Path) -> MakeData:
+    """Makes a data module of small drawn photos; any argument can be given instead."""
+
+    def make(**arguments: Any) -> CatDogDataModule:
+        defaults: dict[str, Any] = {
+            "source": partial(DrawnSource, count=100, seed=0),
+            "image_size": 16,
+            "batch_size": 8,
+            "split_seed": 0,
+            "shuffle_seed": 0,
+            "augment": False,
+            "max_unreadable": 0.01,
+            "cache_dir": cache_dir,
+        }
+        return CatDogDataModule(**(defaults | arguments))
+
+    return make
+
+
+@pytest.fixture
+def train(make_data: MakeData, tmp_path: Path) -> Train:
+    """Trains a small network as `train.py` does, without the command line; returns its record."""
+
+    def run(
+        folder: str = "run",
+        *,
+        hidden: Any = (5, 5, 3),
+        lr: Any = 0.01,
+        max_epochs: int = 2,
+        seed: int = 0,
+        ckpt_path: str | None = None,
+        callbacks: tuple[Any, ...] = (),
+        trainer: dict[str, Any] | None = None,
+        **data: Any,
+    ) -> dict[str, Any]:
+        def build_trainer(**given: Any) -> Trainer:
+            options: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "max_epochs": max_epochs}
+            quiet = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+            given["callbacks"] += callbacks
+            return Trainer(**(options | quiet | {"log_every_n_steps": 1} | (trainer or {}) | given))
+
+        return training.run(
+            partial(make_data, **data),
+            partial(CatDogClassifier, hidden=list(hidden) if isinstance(hidden, tuple) else hidden, lr=lr),
+            build_trainer,
+            folder=tmp_path / folder,
+            seed=seed,
+            ckpt_path=ckpt_path,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def real_photos() -> Path:
+    """The folder of real photos that CATDOG_PHOTOS names."""
+    folder = os.environ.get("CATDOG_PHOTOS")
+    if not folder:
+        pytest.skip("CATDOG_PHOTOS names no folder of real photos")
+    return Path(folder)

@@ -1,0 +1,86 @@
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
+from hydra.utils import instantiate
+from lightning import Trainer
+from omegaconf import DictConfig, OmegaConf
+
+from catdog.classifier import CatDogClassifier
+from catdog.data import CatDogDataModule
+from catdog.errors import InputError
+from conftest import ROOT
+
+CONF = ROOT / "conf"
+OPTIONS = [
+    f"{group}={path.stem}" for group in ("data", "model", "trainer") for path in sorted((CONF / group).glob("*.yaml"))
+]
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", list(overrides))
+
+
+def build(config: DictConfig, group: str, **arguments: Any) -> Any:
+    return instantiate(config[group], **arguments, _convert_="all")
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_config_composes_and_builds(option: str, photo_root: Path) -> None:
+    root = [f"data.root='{photo_root}'"] if option == "data=folder" else []
+    config = composed(option, *root)
+    data = build(config, "data")
+    assert isinstance(data, CatDogDataModule)
+    model = build(config, "model", image_size=data.image_size, class_names=data.class_names)
+    assert isinstance(model, CatDogClassifier)
+    if option not in ("trainer=gpu", "trainer=mps"):  # this machine may have none
+        assert isinstance(build(config, "trainer", logger=False), Trainer)
+
+
+def test_the_exercise_is_the_default() -> None:
+    config = OmegaConf.to_container(composed(), resolve=True)
+    assert isinstance(config, dict)
+    assert config["data"].pop("source")["_target_"] == "catdog.data.DrawnSource"
+    assert config["data"] == {
+        "_target_": "catdog.data.CatDogDataModule",
+        "image_size": 128,
+        "batch_size": 32,
+        "split_seed": 0,
+        "shuffle_seed": 0,
+        "augment": False,
+        "max_unreadable": 0.01,
+        "cache_dir": "outputs/cache",
+    }
+    assert config["trainer"]["max_epochs"] == 10
+    assert config["model"]["lr"] == 0.01
+    widths = {name: composed(f"model={name}").model.hidden for name in ("logistic", "shallow", "deep")}
+    assert widths == {"logistic": [], "shallow": [4], "deep": [5, 5, 3]}
+
+
+def test_hidden_widths_reach_the_checkpoint_as_a_plain_list() -> None:
+    model = build(composed("model.hidden=[64,32]"), "model", image_size=8, class_names=("a", "b"))
+    assert model.hparams["hidden"] == [64, 32]
+    assert type(model.hparams["hidden"]) is list
+
+
+def test_the_seed_orders_the_batches_but_does_not_split() -> None:
+    config = composed("seed=7")
+    assert (config.data.shuffle_seed, config.data.split_seed) == (7, 0)
+
+
+@pytest.mark.parametrize("override", ["model.depth=3", "colour=red", "data.root=photos"])
+def test_unknown_keys_are_refused(override: str) -> None:
+    with pytest.raises(ConfigCompositionException, match="Could not override"):
+        composed(override)
+
+
+@pytest.mark.parametrize("text", ["abc", "[0]", "[5,abc]", "4", "null", "[1.5]"])
+def test_hidden_widths_from_the_command_line_are_checked(text: str) -> None:
+    make = partial(build, composed(f"model.hidden={text}"), "model", image_size=8, class_names=("a", "b"))
+    with pytest.raises(Exception, match="model.hidden must be a list of whole numbers") as caught:
+        make()
+    assert isinstance(caught.value.__cause__, InputError)

@@ -1,0 +1,137 @@
+import itertools
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catdog.data import DrawnSource, FolderSource, split_indices
+from catdog.errors import InputError
+from conftest import MakeData
+
+
+@given(count=st.integers(10, 3000), seed=st.integers(0, 2**32))
+def test_the_split_deals_out_every_photo_once_in_the_exercises_sizes(count: int, seed: int) -> None:
+    train, val, test = split_indices(count, seed)
+    assert (len(train), len(val)) == (int(0.8 * count), int(0.1 * count))
+    assert sorted(torch.cat([train, val, test]).tolist()) == list(range(count))
+
+
+def test_the_split_depends_on_its_seed_alone(make_data: MakeData) -> None:
+    def test_names(**arguments: Any) -> list[str]:
+        torch.rand(3)  # another state of the global generator
+        data = make_data(**arguments)
+        data.setup()
+        return data.test.names
+
+    assert test_names() == test_names(shuffle_seed=5, batch_size=3, image_size=8)
+    assert test_names() != test_names(split_seed=1)
+
+
+@given(count=st.integers(0, 9))
+def test_too_few_photos_to_split_are_refused(count: int) -> None:
+    with pytest.raises(InputError, match=f"{count} photos are too few to split.*at least 10"):
+        split_indices(count, 0)
+
+
+def epoch_order(data: Any, epoch: int) -> list[int]:
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    return list(loader.sampler)
+
+
+def test_every_epoch_has_an_order_of_its_own_that_the_seed_gives(make_data: MakeData) -> None:
+    data, same, other = make_data(), make_data(), make_data(shuffle_seed=1)
+    for each in (data, same, other):
+        each.setup()
+    first, second = epoch_order(data, 0), epoch_order(data, 1)
+    assert sorted(first) == sorted(second) == list(range(80))
+    assert first != second
+    assert epoch_order(same, 1) == second
+    assert epoch_order(other, 1) != second
+
+
+def test_batches_are_whole_tensors_scaled_to_plus_minus_one(make_data: MakeData) -> None:
+    data = make_data()
+    data.setup()
+    for part, loader in (
+        (data.train, data.train_dataloader()),
+        (data.val, data.val_dataloader()),
+        (data.test, data.test_dataloader()),
+    ):
+        batches = [(images.clone(), labels) for images, labels in (data.on_after_batch_transfer(b, 0) for b in loader)]
+        images, labels = (torch.cat(column) for column in zip(*batches, strict=True))
+        assert images.dtype == labels.dtype == torch.float32
+        assert images.shape == (len(part), 3, 16, 16)
+        order = list(loader.sampler)
+        expected = part.store.pixels[part.rows[order]].to(torch.float64) / 127.5 - 1
+        torch.testing.assert_close(images, expected.float(), atol=1e-6, rtol=0)
+        assert labels.equal(part.labels[order])
+
+
+def test_the_training_batches_have_the_size_asked_for(make_data: MakeData) -> None:
+    data = make_data(batch_size=32)
+    data.setup()
+    assert [len(labels) for _, labels in data.train_dataloader()] == [32, 32, 16]
+
+
+def test_scaling_leaves_the_store_as_it_was(make_data: MakeData) -> None:
+    data = make_data()
+    data.setup()
+    before = data.store.pixels.clone()
+    for batch in data.train_dataloader():
+        data.on_after_batch_transfer(batch, 0)
+    assert data.store.pixels.equal(before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"batch_size": 0}, "data.batch_size must be a whole number of at least 1, got 0"),
+        ({"batch_size": "abc"}, "data.batch_size must be .* got 'abc'"),
+        ({"image_size": 0}, "data.image_size must be a whole number of at least 1, got 0"),
+        ({"max_unreadable": 2}, "data.max_unreadable is a share between 0 and 1, got 2"),
+    ],
+)
+def test_arguments_without_sense_are_refused(make_data: MakeData, arguments: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        make_data(**arguments)
+
+
+def test_a_split_with_an_empty_part_is_refused_before_training(make_data: MakeData) -> None:
+    data = make_data(source=partial(DrawnSource, count=8, seed=0))
+    with pytest.raises(InputError, match="8 photos are too few to split"):
+        data.prepare_data()
+
+
+def test_unreadable_photos_are_skipped_up_to_the_share_allowed(
+    make_data: MakeData, photo_root: Path, tmp_path: Path
+) -> None:
+    for path in itertools.chain(photo_root.glob("*/*")):
+        copy = tmp_path / path.relative_to(photo_root)
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    (tmp_path / "dogs" / "00.jpg").write_text("no photo")
+    (tmp_path / "dogs" / "02.png").write_text("")
+
+    with pytest.raises(InputError, match=r"2 of 40 photos are unreadable, more than data.max_unreadable=0.01 allows"):
+        make_data(source=FolderSource, root=tmp_path).prepare_data()
+
+    data = make_data(source=FolderSource, root=tmp_path, max_unreadable=0.05)
+    data.prepare_data()
+    data.setup()
+    assert set(data.store.unreadable) == {"dogs/00.jpg", "dogs/02.png"}
+    assert len(data.train) + len(data.val) + len(data.test) == 38
+
+
+def test_no_readable_photo_at_all_is_refused(make_data: MakeData, tmp_path: Path) -> None:
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jpg").write_text("no photo")
+    with pytest.raises(InputError, match="2 of 2 photos are unreadable"):
+        make_data(source=FolderSource, root=tmp_path).prepare_data()
+    with pytest.raises(InputError, match="0 photos are too few to split"):
+        make_data(source=FolderSource, root=tmp_path, max_unreadable=1).prepare_data()

@@ -1,0 +1,181 @@
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from catdog.data import FolderSource
+from catdog.errors import InputError
+from catdog.statistics import wilson_interval
+from conftest import Train
+
+
+def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+    return state
+
+
+def assert_same_weights(one: Path, other: Path, name: str = "last") -> None:
+    left, right = weights(one, name), weights(other, name)
+    assert left.keys() == right.keys()
+    assert all(left[key].equal(right[key]) for key in left)
+
+
+def test_a_run_leaves_a_whole_record(train: Train, tmp_path: Path, photo_root: Path) -> None:
+    record = train(source=FolderSource, root=photo_root, max_epochs=3)
+    run = tmp_path / "run"
+
+    assert json.loads((run / "metrics.json").read_text()) == json.loads(json.dumps(record))
+    assert not list(run.glob(".*"))
+    with open(run / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == record["photos"]["test"] == 4
+    assert all((photo_root / row["path"]).is_file() for row in rows)
+    assert all(row["label"] == str(int(row["path"].startswith("dogs"))) for row in rows)
+    correct = sum((float(row["probability"]) > 0.5) == (row["label"] == "1") for row in rows)
+    assert record["test/acc"] == correct / 4
+    assert tuple(record["test/acc_interval"]) == wilson_interval(correct, 4)
+
+    assert [epoch["epoch"] for epoch in record["history"]] == [1, 2, 3]
+    losses = [epoch["val/loss"] for epoch in record["history"]]
+    assert record["val/loss"] == min(losses)
+    assert record["best_epoch"] == losses.index(min(losses)) + 1
+    assert record["parameters"] == (768 * 5 + 5) + 30 + 18 + 4
+    assert record["depth"] == 3
+    assert record["accelerator"] == "cpu"
+    assert record["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert 0 < record["seconds_per_epoch"] < record["seconds"]
+    with Image.open(run / "curves.png") as figure:
+        assert figure.width > 800
+        assert len(figure.convert("L").getcolors() or []) > 10
+
+
+def test_the_dashboard_holds_scalars_pictures_graph_and_hyperparameters(train: Train, tmp_path: Path) -> None:
+    record = train(hidden=(4,), max_epochs=2)
+    scalars: dict[str, list[tuple[int, float]]] = {}
+    tags: dict[str, list[str]] = {"images": [], "graph": []}
+    for path in (tmp_path / "run").glob("events.out.*"):
+        events = EventAccumulator(str(path))
+        events.Reload()
+        for name in events.Tags()["scalars"]:
+            scalars.setdefault(name, []).extend((event.step, event.value) for event in events.Scalars(name))
+        tags["images"] += events.Tags()["images"]
+        tags["graph"] += ["graph"] if events.Tags()["graph"] else []
+    for part in ("train", "val"):
+        for metric in ("loss", "acc"):
+            name = f"{part}/{metric}"
+            steps, values = zip(*sorted(scalars[name]), strict=True)
+            assert steps == (1, 2)
+            assert values == pytest.approx([epoch[name] for epoch in record["history"]])
+    assert scalars["test/acc"][0][1] == pytest.approx(record["test/acc"])
+    assert scalars["result/test/acc"][0][1] == pytest.approx(record["test/acc"])
+    assert sorted(tags["images"]) == [*(f"first_layer/unit_{unit}" for unit in (1, 2, 3, 4)), "test/mistakes"]
+    assert tags["graph"] == ["graph"]
+
+
+class StopAfter(Callback):
+    """Ends training as a crash would, in the middle of an epoch."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
+        if trainer.current_epoch == self.epochs and trainer.global_step % 5 == 0:
+            raise RuntimeError("power cut")
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(train: Train, tmp_path: Path, augment: bool) -> None:
+    whole = train("whole", max_epochs=5, augment=augment)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train("cut", max_epochs=5, augment=augment, callbacks=(StopAfter(2),))
+    assert not (tmp_path / "cut/metrics.json").exists()
+    resumed = train("resumed", max_epochs=5, augment=augment, ckpt_path=str(tmp_path / "cut/checkpoints/last.ckpt"))
+
+    for name in ("last", "best"):
+        assert_same_weights(tmp_path / "whole", tmp_path / "resumed", name)
+    times = {"seconds", "seconds_per_epoch", "history"}
+    assert {k: v for k, v in whole.items() if k not in times} == {k: v for k, v in resumed.items() if k not in times}
+    without_times = [[{**epoch, "seconds": 0} for epoch in record["history"]] for record in (whole, resumed)]
+    assert without_times[0] == without_times[1]
+
+
+def test_resuming_keeps_a_best_checkpoint_of_the_first_part(train: Train, tmp_path: Path) -> None:
+    """A huge learning rate makes every later epoch worse, so that the first part's checkpoint stays the best."""
+    first = train("first", max_epochs=2)
+    checkpoint = str(tmp_path / "first/checkpoints/last.ckpt")
+    saved = torch.load(checkpoint, weights_only=True)
+    saved["optimizer_states"][0]["param_groups"][0]["lr"] = 30.0
+    torch.save(saved, checkpoint)
+    second = train("second", max_epochs=4, ckpt_path=checkpoint)
+    assert second["best_epoch"] == first["best_epoch"]
+    assert second["test/acc"] == first["test/acc"]
+    assert_same_weights(tmp_path / "first", tmp_path / "second", "best")
+
+
+def test_the_same_seed_gives_the_same_run_bit_for_bit(train: Train, tmp_path: Path) -> None:
+    for folder, seed in (("one", 3), ("two", 3), ("three", 4)):
+        train(folder, seed=seed, shuffle_seed=seed)
+    assert_same_weights(tmp_path / "one", tmp_path / "two")
+    predictions = [(tmp_path / folder / "predictions.csv").read_bytes() for folder in ("one", "two", "three")]
+    assert predictions[0] == predictions[1] != predictions[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"hidden": (0,)}, r"model.hidden must be .* got \[0\]"),
+        ({"max_epochs": 0}, "trainer.max_epochs must be a whole number of at least 1, got 0"),
+        ({"max_epochs": "abc"}, "trainer.max_epochs must be .* got 'abc'"),
+        ({"trainer": {"accelerator": "quantum"}}, "trainer: .*quantum"),
+        ({"trainer": {"limit_train_batches": 0}}, "no epoch was trained"),
+        ({"ckpt_path": "nowhere.ckpt"}, "ckpt_path: no file at 'nowhere.ckpt'"),
+        ({"lr": 1e30}, "training loss became .* in epoch .* with model.lr=1e\\+30; a smaller"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_no_result(
+    train: Train, tmp_path: Path, arguments: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence) as caught:
+        train(**arguments)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_a_checkpoint_of_another_network_is_refused(train: Train, tmp_path: Path) -> None:
+    train("first", hidden=(4,))
+    with pytest.raises(InputError, match=r"was trained with hidden=\[4\], not with \[5\]"):
+        train("second", hidden=(5,), ckpt_path=str(tmp_path / "first/checkpoints/last.ckpt"))
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "fake.ckpt").write_text("no checkpoint")
+    with pytest.raises(InputError, match=r"fake.ckpt' is no checkpoint of catdog"):
+        train(ckpt_path=str(tmp_path / "fake.ckpt"))
+
+
+def test_unreadable_photos_are_listed_in_the_run_folder(train: Train, photo_root: Path, tmp_path: Path) -> None:
+    for path in photo_root.glob("*/*"):
+        copy = tmp_path / "photos" / path.relative_to(photo_root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    (tmp_path / "photos/cats/00.jpg").write_text("no photo")
+    record = train(source=FolderSource, root=tmp_path / "photos", max_unreadable=0.03)
+    with open(tmp_path / "run/unreadable.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == ["cats/00.jpg"]
+    assert "cannot identify image" in rows[0]["reason"]
+    assert record["unreadable"] == 1
+
+
+def test_networks_learn_something_from_real_photos(train: Train, real_photos: Path) -> None:
+    arguments = {"source": FolderSource, "root": real_photos, "image_size": 128, "batch_size": 32}
+    record = train(hidden=(4,), max_epochs=10, **arguments)
+    assert record["photos"] == {"train": 1600, "val": 200, "test": 200}
+    assert record["history"][-1]["train/acc"] > 0.6
+    assert max(epoch["val/acc"] for epoch in record["history"]) > 0.53
