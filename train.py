@@ -17,8 +17,6 @@ from catdog.errors import InputError
 def main(config: DictConfig) -> float:
     """Train one network as the configuration says and return its validation accuracy, for sweeps to maximise."""
     try:
-        for key in OmegaConf.missing_keys(config):
-            raise InputError(f"{key} must be given: {key}=…")
         from catdog import (
             training,
         )  # here, because PyTorch takes seconds that --help and typing errors need not wait for

@@ -46,6 +46,7 @@ def make_data(cache_dir: Path) -> MakeData:
     def make(**arguments: Any) -> CatDogDataModule:
         defaults: dict[str, Any] = {
             "source": partial(DrawnSource, count=100, seed=0),
+            "root": None,
             "image_size": 16,
             "batch_size": 8,
             "split_seed": 0,
@@ -68,8 +69,8 @@ def train(make_data: MakeData, tmp_path: Path) -> Train:
         *,
         hidden: Any = (5, 5, 3),
         lr: Any = 0.01,
-        max_epochs: int = 2,
-        seed: int = 0,
+        max_epochs: Any = 2,
+        seed: Any = 0,
         ckpt_path: str | None = None,
         callbacks: tuple[Any, ...] = (),
         trainer: dict[str, Any] | None = None,

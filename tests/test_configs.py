@@ -47,6 +47,7 @@ def test_the_exercise_is_the_default() -> None:
     assert config["data"].pop("source")["_target_"] == "catdog.data.DrawnSource"
     assert config["data"] == {
         "_target_": "catdog.data.CatDogDataModule",
+        "root": None,
         "image_size": 128,
         "batch_size": 32,
         "split_seed": 0,
@@ -72,7 +73,7 @@ def test_the_seed_orders_the_batches_but_does_not_split() -> None:
     assert (config.data.shuffle_seed, config.data.split_seed) == (7, 0)
 
 
-@pytest.mark.parametrize("override", ["model.depth=3", "colour=red", "data.root=photos"])
+@pytest.mark.parametrize("override", ["model.depth=3", "colour=red", "data.folder=photos"])
 def test_unknown_keys_are_refused(override: str) -> None:
     with pytest.raises(ConfigCompositionException, match="Could not override"):
         composed(override)

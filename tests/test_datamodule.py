@@ -93,6 +93,7 @@ def test_scaling_leaves_the_store_as_it_was(make_data: MakeData) -> None:
         ({"batch_size": 0}, "data.batch_size must be a whole number of at least 1, got 0"),
         ({"batch_size": "abc"}, "data.batch_size must be .* got 'abc'"),
         ({"image_size": 0}, "data.image_size must be a whole number of at least 1, got 0"),
+        ({"split_seed": -1}, "data.split_seed must be a whole number of at least 0, got -1"),
         ({"max_unreadable": 2}, "data.max_unreadable is a share between 0 and 1, got 2"),
     ],
 )

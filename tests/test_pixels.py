@@ -16,7 +16,7 @@ class CountingSource(DrawnSource):
     """Four drawn photos that count how often they are read; some can be made to fail."""
 
     def __init__(self, broken: tuple[int, ...] = (), error: Exception | None = None) -> None:
-        super().__init__(count=4, seed=0)
+        super().__init__(None, count=4, seed=0)
         self.reads = 0
         self.broken = broken
         self.error = error or UnreadablePhotoError("no photo")
@@ -49,7 +49,7 @@ def test_photos_are_read_once(tmp_path: Path) -> None:
 
 
 def test_gathering_takes_any_rows_in_any_order(tmp_path: Path) -> None:
-    store = PixelStore.of(DrawnSource(count=4, seed=0), 16, tmp_path)
+    store = PixelStore.of(DrawnSource(None, count=4, seed=0), 16, tmp_path)
     pixels, labels = store.gather(torch.tensor([3, 0, 3]))
     assert pixels.equal(torch.stack([store.pixels[3], store.pixels[0], store.pixels[3]]))
     assert labels.tolist() == [1, 0, 1]

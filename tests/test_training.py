@@ -130,6 +130,7 @@ def test_the_same_seed_gives_the_same_run_bit_for_bit(train: Train, tmp_path: Pa
     ("arguments", "sentence"),
     [
         ({"hidden": (0,)}, r"model.hidden must be .* got \[0\]"),
+        ({"seed": "abc"}, "seed must be a whole number of at least 0, got 'abc'"),
         ({"max_epochs": 0}, "trainer.max_epochs must be a whole number of at least 1, got 0"),
         ({"max_epochs": "abc"}, "trainer.max_epochs must be .* got 'abc'"),
         ({"trainer": {"accelerator": "quantum"}}, "trainer: .*quantum"),

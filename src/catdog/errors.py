@@ -1,5 +1,11 @@
-"""The one exception a user can cause."""
+"""The one exception a user can cause, and the check that most often raises it."""
 
 
 class InputError(ValueError):
     """Input that cannot be worked with; its one sentence names what came and what is allowed."""
+
+
+def check_whole_number(key: str, value: object, least: int) -> None:
+    """Raise an InputError unless the value of this configuration key is a whole number of at least `least`."""
+    if type(value) is not int or value < least:
+        raise InputError(f"{key} must be a whole number of at least {least}, got {value!r}")

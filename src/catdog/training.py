@@ -17,7 +17,7 @@ from catdog import record
 from catdog.classifier import CatDogClassifier
 from catdog.data import CatDogDataModule
 from catdog.epochs import History, RunCheckpoint
-from catdog.errors import InputError
+from catdog.errors import InputError, check_whole_number
 
 # Not for the user: batches come from memory, so workers would only slow them down; Lightning 2.6 and TensorBoard's
 # graph use what PyTorch 2.14 deprecates.
@@ -53,6 +53,7 @@ def run(
         InputError: an argument, a folder of photos or a checkpoint cannot be worked with.
     """
     started = time.perf_counter()
+    check_whole_number("seed", seed, least=0)
     data = build_data()
     seed_everything(seed, verbose=False)
     model = build_model(image_size=data.image_size, class_names=data.class_names)
@@ -94,8 +95,7 @@ def _build_trainer(build_trainer: Callable[..., Trainer], **arguments: Any) -> T
         trainer = build_trainer(**arguments)
     except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
         raise InputError(f"trainer: {error}") from error
-    if not isinstance(trainer.max_epochs, int) or trainer.max_epochs < 1:
-        raise InputError(f"trainer.max_epochs must be a whole number of at least 1, got {trainer.max_epochs!r}")
+    check_whole_number("trainer.max_epochs", trainer.max_epochs, least=1)
     return trainer
 
 

@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 from catdog.data.augmentation import RandomFlipAndCrop
 from catdog.data.pixels import PixelStore
 from catdog.data.sources import PhotoSource
-from catdog.errors import InputError
+from catdog.errors import InputError, check_whole_number
 
 Batch = tuple[Tensor, Tensor]  # images, labels
 
@@ -71,8 +71,8 @@ class CatDogDataModule(LightningDataModule):
     labels of shape (batch,). They are uint8 until they have reached the device.
 
     Args:
-        source: makes the source of the photos; called with `root` where one is given.
-        root: where the source's photos lie.
+        source: makes the source of the photos from `root`.
+        root: where the source's photos lie; None for a source that needs no folder.
         image_size: height and width of the images in pixels.
         batch_size: photos per training step.
         split_seed: which photos go where; see `split_indices`.
@@ -88,8 +88,8 @@ class CatDogDataModule(LightningDataModule):
     def __init__(
         self,
         *,
-        source: Callable[..., PhotoSource],
-        root: str | Path | None = None,
+        source: Callable[[str | Path | None], PhotoSource],
+        root: str | Path | None,
         image_size: int,
         batch_size: int,
         split_seed: int,
@@ -99,12 +99,13 @@ class CatDogDataModule(LightningDataModule):
         cache_dir: str | Path,
     ) -> None:
         super().__init__()
-        for key, value in (("image_size", image_size), ("batch_size", batch_size)):
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"data.{key} must be a whole number of at least 1, got {value!r}")
-        if not 0 <= max_unreadable <= 1:
+        check_whole_number("data.image_size", image_size, least=1)
+        check_whole_number("data.batch_size", batch_size, least=1)
+        check_whole_number("data.split_seed", split_seed, least=0)
+        check_whole_number("data.shuffle_seed", shuffle_seed, least=0)
+        if not isinstance(max_unreadable, int | float) or not 0 <= max_unreadable <= 1:
             raise InputError(f"data.max_unreadable is a share between 0 and 1, got {max_unreadable!r}")
-        self.source = source() if root is None else source(root)
+        self.source = source(root)
         self.class_names = self.source.class_names
         self.image_size = image_size
         self.batch_size = batch_size

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from catdog.data.sources import resize
-from catdog.errors import InputError
+from catdog.errors import InputError, check_whole_number
 
 OVERSAMPLING = 2  # drawn this many times larger, then resized as a photo is
 
@@ -30,14 +30,16 @@ class DrawnSource:
     """`count` drawn photos, the first half cats, each a function of `seed` and its number alone.
 
     Raises:
-        InputError: `count` is below 2.
+        InputError: `count` is below 2, or a folder is given as `root`.
     """
 
     class_names = ("cats", "dogs")
 
-    def __init__(self, count: int, seed: int) -> None:
-        if count < 2:
-            raise InputError(f"data.source.count must be at least 2, a cat and a dog; got {count}")
+    def __init__(self, root: str | Path | None, count: int, seed: int) -> None:
+        if root is not None:
+            raise InputError(f"data.root={root} is for data=folder; data=drawn draws its photos and needs no folder")
+        check_whole_number("data.source.count", count, least=2)
+        check_whole_number("data.source.seed", seed, least=0)
         self.seed = seed
         self.labels = [int(position >= (count + 1) // 2) for position in range(count)]
         self.names = [f"{self.class_names[label]}/{position:06d}" for position, label in enumerate(self.labels)]

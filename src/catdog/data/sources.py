@@ -53,7 +53,9 @@ class FolderSource:
         InputError: `root` is missing, has other than two sub-folders, or one without photos.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path | None) -> None:
+        if root is None:
+            raise InputError("data.root must be given: a folder with two class sub-folders")
         self.root = Path(root)
         if not self.root.is_dir():
             raise InputError(f"data.root: no folder at '{root}'; it must be a folder with two class sub-folders")
