@@ -26,6 +26,7 @@ def main(config: DictConfig) -> float:
             folder=Path(HydraConfig.get().runtime.output_dir),
             seed=config.seed,
             ckpt_path=config.ckpt_path,
+            test_weights=config.test_weights,
             config=cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)),
         )
     except InputError as error:

@@ -72,6 +72,7 @@ def train(make_data: MakeData, tmp_path: Path) -> Train:
         max_epochs: Any = 2,
         seed: Any = 0,
         ckpt_path: str | None = None,
+        test_weights: str = "best",
         callbacks: tuple[Any, ...] = (),
         trainer: dict[str, Any] | None = None,
         **data: Any,
@@ -89,6 +90,7 @@ def train(make_data: MakeData, tmp_path: Path) -> Train:
             folder=tmp_path / folder,
             seed=seed,
             ckpt_path=ckpt_path,
+            test_weights=test_weights,
         )
 
     return run

@@ -44,7 +44,7 @@ def test_a_run_leaves_a_whole_record(train: Train, tmp_path: Path, photo_root: P
     assert [epoch["epoch"] for epoch in record["history"]] == [1, 2, 3]
     losses = [epoch["val/loss"] for epoch in record["history"]]
     assert record["val/loss"] == min(losses)
-    assert record["best_epoch"] == losses.index(min(losses)) + 1
+    assert record["tested_epoch"] == losses.index(min(losses)) + 1
     assert record["parameters"] == (768 * 5 + 5) + 30 + 18 + 4
     assert record["depth"] == 3
     assert record["accelerator"] == "cpu"
@@ -76,6 +76,15 @@ def test_the_dashboard_holds_scalars_pictures_graph_and_hyperparameters(train: T
     assert scalars["result/test/acc"][0][1] == pytest.approx(record["test/acc"])
     assert sorted(tags["images"]) == [*(f"first_layer/unit_{unit}" for unit in (1, 2, 3, 4)), "test/mistakes"]
     assert tags["graph"] == ["graph"]
+
+
+def test_the_last_weights_are_tested_where_asked_for(train: Train, tmp_path: Path) -> None:
+    record = train(lr=0.3, max_epochs=5, test_weights="last")  # so high that the last epoch is not the best
+    assert record["tested_epoch"] == 5
+    assert record["val/loss"] == record["history"][-1]["val/loss"] > min(e["val/loss"] for e in record["history"])
+    best = train("best", lr=0.3, max_epochs=5)
+    assert best["tested_epoch"] < 5
+    assert best["test/loss"] != record["test/loss"]
 
 
 class StopAfter(Callback):
@@ -113,7 +122,7 @@ def test_resuming_keeps_a_best_checkpoint_of_the_first_part(train: Train, tmp_pa
     saved["optimizer_states"][0]["param_groups"][0]["lr"] = 30.0
     torch.save(saved, checkpoint)
     second = train("second", max_epochs=4, ckpt_path=checkpoint)
-    assert second["best_epoch"] == first["best_epoch"]
+    assert second["tested_epoch"] == first["tested_epoch"]
     assert second["test/acc"] == first["test/acc"]
     assert_same_weights(tmp_path / "first", tmp_path / "second", "best")
 
@@ -131,6 +140,7 @@ def test_the_same_seed_gives_the_same_run_bit_for_bit(train: Train, tmp_path: Pa
     [
         ({"hidden": (0,)}, r"model.hidden must be .* got \[0\]"),
         ({"seed": "abc"}, "seed must be a whole number of at least 0, got 'abc'"),
+        ({"test_weights": "first"}, "test_weights must be best or last, got 'first'"),
         ({"max_epochs": 0}, "trainer.max_epochs must be a whole number of at least 1, got 0"),
         ({"max_epochs": "abc"}, "trainer.max_epochs must be .* got 'abc'"),
         ({"trainer": {"accelerator": "quantum"}}, "trainer: .*quantum"),

@@ -109,10 +109,6 @@ class CatDogClassifier(LightningModule):
         """Log the test and keep its logits."""
         self.test_logits = self._log_epoch("test").cpu()
 
-    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Logits of one batch, (batch,)."""
-        return self(batch[0])
-
     def _log_epoch(self, part: str) -> Tensor:
         logits, labels = (torch.cat(column) for column in zip(*self._outputs[part], strict=True))
         self._outputs[part].clear()

@@ -30,20 +30,15 @@ MOST_WEIGHT_PICTURES = 64
 
 @dataclass(frozen=True)
 class Result:
-    """A trained and tested network: the best checkpoint's weights and test logits are in `model`."""
+    """A trained and tested network: `model` holds the tested weights and their test logits."""
 
     model: CatDogClassifier
     data: CatDogDataModule
     trainer: Trainer
     epochs: list[dict[str, float]]
-    last_logits: Tensor  # of the test photos, by the weights of the last epoch
+    tested: dict[str, float]  # the one of the epochs whose weights were tested
     seed: int
     config: dict[str, Any]
-
-    @property
-    def best_epoch(self) -> dict[str, float]:
-        """The record of the epoch with the lowest validation loss, whose weights were tested."""
-        return min(self.epochs, key=lambda epoch: epoch["val/loss"])
 
 
 def save_unreadable(data: CatDogDataModule, folder: Path) -> None:
@@ -72,13 +67,11 @@ def save(result: Result, folder: Path, seconds: float) -> dict[str, Any]:
     _write_atomically(folder / "metrics.json", json.dumps(metrics, indent=2))
     logger.info(
         "%s\n"
-        "  on %d test photos, with the weights of epoch %d, where validation loss was lowest\n"
-        "  %.3f with those of the last epoch, %.3f by always naming the larger class\n"
+        "  on %d test photos, with the weights of epoch %d; always naming the larger class gets %.3f\n"
         "  figure      %s\n"
-        "  checkpoint  %s\n"
+        "  checkpoints %s\n"
         "  dashboard   tensorboard --logdir %s",
-        title, len(test), metrics["best_epoch"], metrics["test/acc_last"], metrics["chance"],
-        figure_path, folder / "checkpoints" / "best.ckpt", folder,
+        title, len(test), metrics["tested_epoch"], metrics["chance"], figure_path, folder / "checkpoints", folder,
     )  # fmt: skip
     return metrics
 
@@ -87,8 +80,6 @@ def summarize(result: Result, seconds: float) -> dict[str, Any]:
     """What `metrics.json` holds; times are in seconds."""
     labels = result.data.test.labels
     correct = int(((result.model.test_logits > 0) == (labels > 0.5)).sum())
-    last_correct = int(((result.last_logits > 0) == (labels > 0.5)).sum())
-    best = result.best_epoch
     return {
         "hidden": list(result.model.hparams["hidden"]),
         "depth": len(result.model.hparams["hidden"]),
@@ -100,16 +91,13 @@ def summarize(result: Result, seconds: float) -> dict[str, Any]:
         "unreadable": len(result.data.store.unreadable),
         "class_names": list(result.data.class_names),
         "chance": _majority_share(labels),
-        "best_epoch": best["epoch"],
+        "tested_epoch": result.tested["epoch"],
         "test/acc": correct / len(labels),
         "test/acc_interval": wilson_interval(correct, len(labels)),
         "test/loss": result.trainer.callback_metrics["test/loss"].item(),
-        "test/acc_last": last_correct / len(labels),
-        "test/acc_last_interval": wilson_interval(last_correct, len(labels)),
-        "val/acc": best["val/acc"],
-        "val/loss": best["val/loss"],
-        "dead_layers": int(best["dead_layers"]),
-        "dead_layers_last": int(result.epochs[-1]["dead_layers"]),
+        "val/acc": result.tested["val/acc"],
+        "val/loss": result.tested["val/loss"],
+        "dead_layers": int(result.tested["dead_layers"]),
         "seconds_per_epoch": median(epoch["seconds"] for epoch in result.epochs),
         "seconds": seconds,
         "history": result.epochs,
@@ -167,8 +155,8 @@ def _processor() -> str:
 
 def _write_predictions(path: Path, result: Result, probabilities: Tensor) -> None:
     test = result.data.test
-    columns = (test.names, test.labels.int().tolist(), probabilities.tolist(), result.last_logits.sigmoid().tolist())
-    _write_csv(path, ("path", "label", "probability", "probability_last"), zip(*columns, strict=True))
+    rows = zip(test.names, test.labels.int().tolist(), probabilities.tolist(), strict=True)
+    _write_csv(path, ("path", "label", "probability"), rows)
 
 
 def _write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> Path:

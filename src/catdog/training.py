@@ -1,17 +1,17 @@
-"""One run: build, fit, test the best checkpoint, leave the record."""
+"""One run: build, fit, test, leave the record."""
 
 import logging
 import time
 import warnings
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch import Tensor
 
 from catdog import record
 from catdog.classifier import CatDogClassifier
@@ -33,6 +33,7 @@ def run(
     folder: Path,
     seed: int,
     ckpt_path: str | None = None,
+    test_weights: str = "best",
     config: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train, test and record one network; everything it leaves lies in `folder`.
@@ -44,6 +45,7 @@ def run(
         folder: the run's folder.
         seed: of the initial weights.
         ckpt_path: a run's `last.ckpt` to go on from.
+        test_weights: which weights are tested: "best", those of the epoch with the lowest validation loss, or "last".
         config: kept in the record as it is.
 
     Returns:
@@ -54,6 +56,8 @@ def run(
     """
     started = time.perf_counter()
     check_whole_number("seed", seed, least=0)
+    if test_weights not in ("best", "last"):
+        raise InputError(f"test_weights must be best or last, got {test_weights!r}")
     data = build_data()
     seed_everything(seed, verbose=False)
     model = build_model(image_size=data.image_size, class_names=data.class_names)
@@ -76,18 +80,13 @@ def run(
         trainer.fit(model, data, ckpt_path=ckpt_path, weights_only=True)
         if not history.epochs:
             raise InputError("no epoch was trained; trainer.limit_train_batches and limit_val_batches must be above 0")
-        last_logits = _test(trainer, model, data, best.best_model_path)
-        result = record.Result(model, data, trainer, history.epochs, last_logits, seed, config or {})
+        if test_weights == "best":
+            # Not by trainer.test(ckpt_path=…), which would take the history back to that epoch too.
+            model.load_state_dict(torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"])
+        trainer.test(model, data, verbose=False)
+        tested = min(history.epochs, key=itemgetter("val/loss")) if test_weights == "best" else history.epochs[-1]
+        result = record.Result(model, data, trainer, history.epochs, tested, seed, config or {})
         return record.save(result, folder, seconds=time.perf_counter() - started)
-
-
-def _test(trainer: Trainer, model: CatDogClassifier, data: CatDogDataModule, best_path: str) -> Tensor:
-    """Test the best checkpoint, whose weights stay in the model; returns the test logits of the last epoch's."""
-    last_logits = torch.cat(cast(list[Tensor], trainer.predict(model, data)))
-    # Not by trainer.test(ckpt_path=…), which would take the history back to the best epoch too.
-    model.load_state_dict(torch.load(best_path, map_location="cpu", weights_only=True)["state_dict"])
-    trainer.test(model, data, verbose=False)
-    return last_logits
 
 
 def _build_trainer(build_trainer: Callable[..., Trainer], **arguments: Any) -> Trainer:

@@ -155,10 +155,6 @@ class CatDogDataModule(LightningDataModule):
         """The test photos, in the split's order."""
         return DataLoader(self.test, batch_size=EVALUATION_BATCH, collate_fn=default_convert)
 
-    def predict_dataloader(self) -> DataLoader[Batch]:
-        """The test photos again, for what is not to be logged as a test."""
-        return self.test_dataloader()
-
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """On the device: uint8 to [-1, 1], in training augmented. The images hold until the next batch is made."""
         pixels, labels = batch
