@@ -1,5 +1,6 @@
 """Train a network on cat and dog photos: `python train.py model=deep trainer.max_epochs=100`."""
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -10,29 +11,42 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from catdog.errors import InputError
+from catdog.errors import InputError, UnavailableError
+
+logger = logging.getLogger(__name__)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(config: DictConfig) -> float:
-    """Train one network as the configuration says and return its validation accuracy, for sweeps to maximise."""
-    try:
-        from catdog import (
-            training,
-        )  # here, because PyTorch takes seconds that --help and typing errors need not wait for
+    """Train one network as the configuration says and return its validation accuracy, for sweeps to maximise.
 
+    In a sweep, a run that fails leaves its traceback in its log and NaN here, and the others go on.
+    """
+    from catdog import record, training  # here, because PyTorch takes seconds that --help need not wait for
+
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    try:
         metrics = training.run(
             *(instantiate(config[group], _partial_=True, _convert_="all") for group in ("data", "model", "trainer")),
-            folder=Path(HydraConfig.get().runtime.output_dir),
+            folder=folder,
+            config=plain,
             seed=config.seed,
             ckpt_path=config.ckpt_path,
             test_weights=config.test_weights,
-            config=cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)),
         )
-    except InputError as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:  # SystemExit would end the sweep
+    except Exception as error:
+        if hydra_config.mode != RunMode.MULTIRUN:
+            if isinstance(error, InputError):
+                sys.exit(f"catdog: {error}")
             raise
-        sys.exit(f"catdog: {error}")
+        if isinstance(error, UnavailableError):
+            logger.info("skipped: %s", error)
+        else:
+            logger.exception("failed")
+        record.save_outcome(folder, plain, error)
+        return float("nan")
     return metrics["val/acc"]
 
 

@@ -50,6 +50,7 @@ def make_data(cache_dir: Path) -> MakeData:
             "image_size": 16,
             "batch_size": 8,
             "split_seed": 0,
+            "fold": 0,
             "shuffle_seed": 0,
             "augment": False,
             "max_unreadable": 0.01,
@@ -74,6 +75,7 @@ def train(make_data: MakeData, tmp_path: Path) -> Train:
         ckpt_path: str | None = None,
         test_weights: str = "best",
         callbacks: tuple[Any, ...] = (),
+        config: dict[str, Any] | None = None,
         trainer: dict[str, Any] | None = None,
         **data: Any,
     ) -> dict[str, Any]:
@@ -88,6 +90,7 @@ def train(make_data: MakeData, tmp_path: Path) -> Train:
             partial(CatDogClassifier, hidden=list(hidden) if isinstance(hidden, tuple) else hidden, lr=lr),
             build_trainer,
             folder=tmp_path / folder,
+            config=config or {},
             seed=seed,
             ckpt_path=ckpt_path,
             test_weights=test_weights,

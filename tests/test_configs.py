@@ -51,6 +51,7 @@ def test_the_exercise_is_the_default() -> None:
         "image_size": 128,
         "batch_size": 32,
         "split_seed": 0,
+        "fold": 0,
         "shuffle_seed": 0,
         "augment": False,
         "max_unreadable": 0.01,

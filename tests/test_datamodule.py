@@ -20,6 +20,21 @@ def test_the_split_deals_out_every_photo_once_in_the_exercises_sizes(count: int,
     assert sorted(torch.cat([train, val, test]).tolist()) == list(range(count))
 
 
+@given(count=st.integers(10, 500), seed=st.integers(0, 2**32))
+def test_ten_folds_test_and_validate_every_photo_once(count: int, seed: int) -> None:
+    folds = [split_indices(count, seed, fold) for fold in range(10)]
+    for parts in folds:
+        assert sorted(torch.cat(parts).tolist()) == list(range(count))
+        assert all(len(part) > 0 for part in parts)
+    for part in (1, 2):
+        assert sorted(torch.cat([parts[part] for parts in folds]).tolist()) == list(range(count))
+
+
+def test_there_are_ten_folds() -> None:
+    with pytest.raises(InputError, match="data.fold must be at most 9, got 10"):
+        split_indices(100, 0, fold=10)
+
+
 def test_the_split_depends_on_its_seed_alone(make_data: MakeData) -> None:
     def test_names(**arguments: Any) -> list[str]:
         torch.rand(3)  # another state of the global generator

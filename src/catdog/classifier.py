@@ -115,6 +115,6 @@ class CatDogClassifier(LightningModule):
         loss, accuracy = (cast(Metric, self.metrics[f"{part}/{name}"]) for name in ("loss", "acc"))
         loss.update(functional.binary_cross_entropy_with_logits(logits, labels, reduction="none"))
         accuracy.update(logits > 0, labels)
-        # TensorBoard takes "step" for its axis, which so counts epochs.
-        self.log_dict({f"{part}/loss": loss, f"{part}/acc": accuracy, "step": float(self.current_epoch + 1)})
+        self.log_dict({f"{part}/loss": loss, f"{part}/acc": accuracy})
+        self.log("step", float(self.current_epoch + 1), sync_dist=True)  # TensorBoard's axis, which so counts epochs
         return logits

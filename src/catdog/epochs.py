@@ -64,6 +64,8 @@ class History(Callback):
                 f"the training loss became {metrics['train/loss']} in epoch {epoch['epoch']} with "
                 f"model.lr={pl_module.hparams['lr']}; a smaller learning rate keeps it finite"
             )
+        if not trainer.is_global_zero:
+            return
         line = f"epoch {epoch['epoch']}/{trainer.max_epochs}: " + _line(epoch)
         if self._bar is not None:
             self._bar.set_description_str(line)

@@ -5,6 +5,10 @@ class InputError(ValueError):
     """Input that cannot be worked with; its one sentence names what came and what is allowed."""
 
 
+class UnavailableError(InputError):
+    """An accelerator that this machine does not have; a sweep skips the run."""
+
+
 def check_whole_number(key: str, value: object, least: int) -> None:
     """Raise an InputError unless the value of this configuration key is a whole number of at least `least`."""
     if type(value) is not int or value < least:

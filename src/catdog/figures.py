@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 
 TRAIN_COLOR, VAL_COLOR = "tab:blue", "tab:orange"
@@ -76,4 +78,32 @@ def mistakes(
         probability = probabilities[row].item() if taken_for else 1 - probabilities[row].item()
         axes.imshow(pixels[row].permute(1, 2, 0).numpy())
         axes.set_title(f"{class_names[int(labels[row])]} as {class_names[taken_for]}, {probability:.0%}", fontsize=9)
+    return figure
+
+
+def comparison(settings: Sequence[tuple[str, int, NDArray[np.float64], NDArray[np.float64]]], chance: float) -> Figure:
+    """Training loss and validation accuracy against epochs: the mean of each setting's runs, in a band of ±1 sd.
+
+    Args:
+        settings: of each its net, its epochs, and (runs, epochs) of training loss and of validation accuracy.
+        chance: accuracy of always naming the larger class.
+    """
+    figure = Figure(figsize=(13, 5), layout="constrained")
+    nets = list(dict.fromkeys(net for net, *_ in settings))
+    for column, (axes, label) in enumerate(
+        zip(figure.subplots(1, 2), ("training loss", "validation accuracy"), strict=True)
+    ):
+        for net, epochs, *curves in settings:
+            values = curves[column]
+            numbers = np.arange(1, values.shape[1] + 1)
+            mean, spread = values.mean(axis=0), values.std(axis=0)
+            style = "-" if epochs == max(other for name, other, *_ in settings if name == net) else ":"
+            color = f"C{nets.index(net)}"
+            axes.plot(numbers, mean, style, color=color, label=f"{net}, {epochs} epochs, {len(values)} runs")
+            axes.fill_between(numbers, mean - spread, mean + spread, color=color, alpha=0.12, linewidth=0)
+        axes.axvline(10, color="gray", linestyle=":", linewidth=1)
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.grid(alpha=0.3)
+    axes.axhline(chance, color="gray", linestyle="--", label=f"chance {chance:.2f}")
+    axes.legend(fontsize="small")
     return figure

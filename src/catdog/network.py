@@ -9,6 +9,13 @@ from torch.nn import functional
 
 from catdog.errors import InputError
 
+EXERCISE = {(): "logistic", (4,): "shallow", (5, 5, 3): "deep"}
+
+
+def net_name(hidden: Sequence[int]) -> str:
+    """The exercise's name of a network, or else its hidden widths."""
+    return EXERCISE.get(tuple(hidden), str(list(hidden)))
+
 
 class FullyConnected(nn.Module):
     """A fully connected network with ReLU after every hidden layer and one logit.

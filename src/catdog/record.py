@@ -20,12 +20,15 @@ from torch import Tensor
 from catdog import figures
 from catdog.classifier import CatDogClassifier
 from catdog.data import CatDogDataModule
+from catdog.errors import InputError, UnavailableError
+from catdog.network import net_name
 from catdog.statistics import wilson_interval
 
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("catdog", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
 MOST_WEIGHT_PICTURES = 64
+METRICS, OUTCOME = "metrics.json", "outcome.json"
 
 
 @dataclass(frozen=True)
@@ -57,14 +60,16 @@ def save(result: Result, folder: Path, seconds: float) -> dict[str, Any]:
         seconds: the run's time so far, wall clock.
     """
     metrics = summarize(result, seconds)
+    if not result.trainer.is_global_zero:  # of several processes, one leaves the files
+        return metrics
     title = describe(metrics)
     test = result.data.test
     probabilities = result.model.test_logits.sigmoid()
     _write_predictions(folder / "predictions.csv", result, probabilities)
     figure_path = folder / "curves.png"
-    figures.curves(result.epochs, title, chance=_majority_share(result.data.val.labels)).savefig(figure_path, dpi=110)
+    figures.curves(result.epochs, title, chance=metrics["val_chance"]).savefig(figure_path, dpi=110)
     _fill_dashboard(result, metrics, probabilities)
-    _write_atomically(folder / "metrics.json", json.dumps(metrics, indent=2))
+    write_atomically(folder / METRICS, json.dumps(metrics, indent=2))
     logger.info(
         "%s\n"
         "  on %d test photos, with the weights of epoch %d; always naming the larger class gets %.3f\n"
@@ -81,16 +86,20 @@ def summarize(result: Result, seconds: float) -> dict[str, Any]:
     labels = result.data.test.labels
     correct = int(((result.model.test_logits > 0) == (labels > 0.5)).sum())
     return {
+        "status": "finished",
         "hidden": list(result.model.hparams["hidden"]),
         "depth": len(result.model.hparams["hidden"]),
         "parameters": sum(parameter.numel() for parameter in result.model.parameters()),
         "epochs": len(result.epochs),
         "seed": result.seed,
+        "fold": result.data.fold,
+        "split_seed": result.data.split_seed,
         "accelerator": result.trainer.strategy.root_device.type,
         "photos": {part: len(getattr(result.data, part)) for part in ("train", "val", "test")},
         "unreadable": len(result.data.store.unreadable),
         "class_names": list(result.data.class_names),
         "chance": _majority_share(labels),
+        "val_chance": _majority_share(result.data.val.labels),
         "tested_epoch": result.tested["epoch"],
         "test/acc": correct / len(labels),
         "test/acc_interval": wilson_interval(correct, len(labels)),
@@ -113,10 +122,23 @@ def summarize(result: Result, seconds: float) -> dict[str, Any]:
     }
 
 
+def save_outcome(folder: Path, config: dict[str, Any], error: Exception) -> None:
+    """Write `outcome.json` for a run that has no result: skipped for want of an accelerator, or failed, and why."""
+    outcome = {
+        "status": "skipped" if isinstance(error, UnavailableError) else "failed",
+        "reason": str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}",
+        "accelerator": config["trainer"]["accelerator"],
+        "config": config,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / OUTCOME, json.dumps(outcome, indent=2))
+
+
 def describe(metrics: dict[str, Any]) -> str:
     """The net and its result in one line."""
     low, high = metrics["test/acc_interval"]
-    net = f"hidden layers {metrics['hidden']}" if metrics["hidden"] else "logistic regression"
+    name, hidden = net_name(metrics["hidden"]), str(metrics["hidden"])
+    net = name if name == hidden else f"{name} {hidden}"
     epochs = "1 epoch" if metrics["epochs"] == 1 else f"{metrics['epochs']} epochs"
     return f"{net}, {epochs}: test accuracy {metrics['test/acc']:.3f} [{low:.3f}, {high:.3f}]"
 
@@ -126,6 +148,9 @@ def _fill_dashboard(result: Result, metrics: dict[str, Any], probabilities: Tens
     model, test, size = result.model.cpu(), result.data.test, result.data.image_size
     tensorboard = cast(TensorBoardLogger, result.trainer.logger)
     writer, epochs = tensorboard.experiment, metrics["epochs"]
+    # Several runs side by side, on the CUSTOM SCALARS tab.
+    charts = {"train loss": ["Multiline", ["train/loss"]], "validation accuracy": ["Multiline", ["val/acc"]]}
+    writer.add_custom_scalars({"learning curves": charts})
     writer.add_graph(model.network, torch.zeros(1, 3, size, size))
     pictures = figures.weight_pictures(model.network.input_weights[:MOST_WEIGHT_PICTURES], size)
     for unit, picture in enumerate(pictures, start=1):
@@ -134,8 +159,8 @@ def _fill_dashboard(result: Result, metrics: dict[str, Any], probabilities: Tens
     mistakes = figures.mistakes(pixels, test.labels, probabilities, result.data.class_names)
     writer.add_figure("test/mistakes", mistakes, epochs)
     names = ("depth", "parameters", "epochs", "seed", "accelerator")
-    hyperparameters = {name: metrics[name] for name in names} | {"hidden": str(metrics["hidden"])}
-    hyperparameters |= {"lr": model.hparams["lr"], "batch_size": result.data.batch_size}
+    hyperparameters = {"model": net_name(metrics["hidden"]), "lr": model.hparams["lr"]}
+    hyperparameters |= {name: metrics[name] for name in names}
     tensorboard.log_hyperparams(hyperparameters, {f"result/{name}": metrics[name] for name in ("test/acc", "val/acc")})
     tensorboard.save()
 
@@ -167,7 +192,8 @@ def _write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object
     return path
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text beside its place and rename it, so that a file with the right name is always whole."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text)
     os.replace(partial, path)

@@ -1,6 +1,39 @@
-"""Intervals for what was counted."""
+"""Intervals and tests for accuracies; `docs/statistics.md` says why these and how they were checked."""
 
-from scipy.stats import binomtest
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest, t
+
+from catdog.errors import InputError
+
+RUN_SPREAD = 0.02  # standard deviation of test accuracy over initial weights; stands in where a single run shows none
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The accuracy of one setting minus that of another; shares, so 0.01 is one point.
+
+    Attributes:
+        mean: over all tests of a photo by a pair of runs.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        p_value: two-sided, of a difference at least this large where there is none. Not yet adjusted: see `holm`.
+        detectable: the smallest true difference that such a comparison finds with 80 % chance at the 5 % level.
+        runs: paired runs.
+        photos: distinct test photos.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+    detectable: float
+    runs: int
+    photos: int
 
 
 def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -14,3 +47,148 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
     """
     interval = binomtest(correct, total).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def paired_difference(a: NDArray[np.float64], b: NDArray[np.float64], confidence: float = 0.95) -> Difference:
+    """How much more often setting `a` is correct than setting `b`, on the same photos and with the same seeds.
+
+    The standard error is `_standard_error`'s, of the differences per run and photo; the test is Student's t.
+
+    Degenerate cases:
+        One run: other initial weights cannot be seen, so the spread they had elsewhere (`RUN_SPREAD`, once per
+        setting) is added to the variance; the interval is as good as that number.
+        One split, with any number of seeds: the answer holds for nets trained on this split's training photos.
+        Two runs: valid, but so wide that it hardly helps; five or more are worth their time.
+        Equal predictions: the difference is 0 and p is 1, but the interval keeps a width (see `_standard_error`).
+
+    Args:
+        a: (runs, photos), 1 correct, 0 wrong, NaN where that run did not test that photo.
+        b: as `a`; the same row is the same fold and seed, the same column the same photo.
+        confidence: of the interval.
+
+    Raises:
+        InputError: other values, shapes or NaN patterns that differ, a run without photos, or fewer than 2 photos.
+    """
+    _check(a)
+    _check(b)
+    if a.shape != b.shape or not np.array_equal(np.isnan(a), np.isnan(b)):
+        raise InputError(
+            f"both settings must have tested the same photos in the same runs, got shapes {a.shape} and {b.shape} "
+            f"with {_tests(a)} and {_tests(b)} tests"
+        )
+    mean = float(np.nanmean(a - b))
+    error, freedom = _standard_error(a - b, unseen=2 * RUN_SPREAD**2)
+    half = error * t.ppf((1 + confidence) / 2, freedom)
+    return Difference(
+        mean=mean,
+        low=float(max(mean - half, -1)),
+        high=float(min(mean + half, 1)),
+        p_value=float(2 * t.sf(abs(mean) / error, freedom)),
+        detectable=float(error * (t.ppf(0.975, freedom) + t.ppf(0.8, freedom))),
+        runs=len(a),
+        photos=_photos(a),
+    )
+
+
+def mean_accuracy(correct: NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean accuracy of one setting with the ends of its interval, all shares.
+
+    Several runs: Student's t with `_standard_error`. One run: `wilson_interval`, which speaks of other photos only.
+
+    Args:
+        correct: (runs, photos), 1 correct, 0 wrong, NaN where that run did not test that photo.
+        confidence: of the interval.
+
+    Raises:
+        InputError: other values, a run without photos, or fewer than 2 photos.
+    """
+    _check(correct)
+    mean = float(np.nanmean(correct))
+    if len(correct) == 1:
+        return mean, *wilson_interval(int(np.nansum(correct)), _tests(correct), confidence)
+    error, freedom = _standard_error(correct, unseen=0.0)
+    half = error * t.ppf((1 + confidence) / 2, freedom)
+    return mean, float(max(mean - half, 0)), float(min(mean + half, 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted so that the chance of even one false alarm among them stays at the level; Holm (1979).
+
+    An empty sequence gives an empty list.
+    """
+    from statsmodels.stats.multitest import multipletests  # here, because it takes over a second to import
+
+    return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []
+
+
+def _standard_error(values: NDArray[np.float64], unseen: float) -> tuple[float, float]:
+    """Standard error of the mean of `values`, (runs, photos) with NaN, and its degrees of freedom.
+
+    Cameron, Gelbach & Miller (2011): V_groups + V_photos - V_cells, each with its correction G / (G - 1). Groups are
+    runs where all runs tested the same photos, otherwise folds: runs of one fold share their training photos. Degrees
+    of freedom: Satterthwaite (1946), counting only V_groups as uncertain, as photos are many. With several folds,
+    `_shared_training` is added.
+
+    The variance is at least V_groups, V_photos, and that of two photos which decide it, one each way: no net is
+    certain because few photos were tried. One run has no V_groups; its variance is V_photos + `unseen`.
+    """
+    tested = ~np.isnan(values)
+    group, folds = _groups(tested)
+    member = np.arange(group.max() + 1)[:, None] == group  # (groups, runs)
+    residuals = np.where(tested, values - np.nanmean(values), 0.0)
+    photos, tests = _photos(values), _tests(values)
+    v_photos = max(_variance(residuals.sum(axis=0), photos, tests), 2 / photos**2)
+    if len(values) == 1:
+        return math.sqrt(v_photos + unseen), photos - 1
+    per_cell = (member @ residuals)[member @ tested]  # a fold's seeds summed
+    v_groups = _variance(member @ residuals.sum(axis=1), len(member), tests)
+    v_cells = _variance(per_cell, len(per_cell), tests)
+    seen = max(v_groups + v_photos - v_cells, v_groups, v_photos)
+    freedom = (len(member) - 1) * (seen / max(v_groups, 1e-12)) ** 2
+    return math.sqrt(seen + (_shared_training(values) if folds > 1 else 0.0)), min(freedom, photos - 1)
+
+
+def _shared_training(values: NDArray[np.float64]) -> float:
+    """What overlapping training sets add to the variance: Nadeau & Bengio (2003), n_test / n_train × s².
+
+    s² is the variance of single runs' means. Photos that a run did not test count as its training photos.
+    """
+    per_run = np.nanmean(values, axis=1)
+    tested = _tests(values) / len(values)
+    return float(tested / (_photos(values) - tested) * per_run.var(ddof=1))
+
+
+def _groups(tested: NDArray[np.bool_]) -> tuple[NDArray[np.intp], int]:
+    """The group of each run, (runs,), and the number of folds; a fold is a set of photos that runs tested.
+
+    The group is the fold, or the run itself where there is one fold.
+    """
+    fold = np.unique(np.packbits(tested, axis=1), axis=0, return_inverse=True)[1].ravel()
+    folds = int(fold.max()) + 1
+    return (fold if folds > 1 else np.arange(len(fold))), folds
+
+
+def _variance(sums: NDArray[np.float64], clusters: int, tests: int) -> float:
+    """Variance of a mean over `tests` values from the sums of its residuals over `clusters` independent clusters."""
+    return float(clusters / (clusters - 1) * (sums**2).sum() / tests**2)
+
+
+def _check(correct: NDArray[np.float64]) -> None:
+    tested = ~np.isnan(correct)
+    if correct.ndim != 2 or not tested.any(axis=-1).all() or _photos(correct) < 2:
+        raise InputError(
+            f"correctness must be (runs, photos) with 2 photos or more, and some in every run; "
+            f"got shape {correct.shape} with {_tests(correct)} tests"
+        )
+    if not np.isin(correct[tested], (0, 1)).all():
+        raise InputError(f"correctness must be 0, 1 or NaN, got {np.unique(correct[tested])[:5]}")
+
+
+def _photos(correct: NDArray[np.float64]) -> int:
+    """How many photos were tested at all."""
+    return int((~np.isnan(correct)).any(axis=0).sum())
+
+
+def _tests(correct: NDArray[np.float64]) -> int:
+    """How many times a run tested a photo."""
+    return int((~np.isnan(correct)).sum())

@@ -1,9 +1,11 @@
 """One run: build, fit, test, leave the record."""
 
 import logging
+import re
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -13,28 +15,44 @@ from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from catdog import record
+from catdog import record, resumption
 from catdog.classifier import CatDogClassifier
 from catdog.data import CatDogDataModule
 from catdog.epochs import History, RunCheckpoint
-from catdog.errors import InputError, check_whole_number
+from catdog.errors import InputError, UnavailableError, check_whole_number
 
-# Not for the user: batches come from memory, so workers would only slow them down; Lightning 2.6 and TensorBoard's
-# graph use what PyTorch 2.14 deprecates.
-REMARKS = (".*does not have many workers", ".*LeafSpec.* is deprecated", ".*torch.jit.* is deprecated")
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its import sets INFO: hardware, tips, limits
+logger = logging.getLogger(__name__)
+
+REMARKS = (  # of Lightning's and PyTorch's, not for the user
+    ".*does not have many workers",  # batches come from memory
+    ".*Checkpoint directory .* exists and is not empty",  # a run that goes on in its folder
+    ".*`srun` command is available",  # a cluster's login node
+    ".*LeafSpec.* is deprecated",  # Lightning 2.6 with PyTorch 2.14
+    ".*torch.jit.* is deprecated",  # TensorBoard's graph with PyTorch 2.14
+)
+for name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(name).setLevel(logging.WARNING)  # its import sets INFO: hardware, tips, limits
 
 
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    with warnings.catch_warnings():
+        for remark in REMARKS:
+            warnings.filterwarnings("ignore", message=remark)
+        yield
+
+
+@_without_remarks()
 def run(
     build_data: Callable[[], CatDogDataModule],
     build_model: Callable[..., CatDogClassifier],
     build_trainer: Callable[..., Trainer],
     *,
     folder: Path,
+    config: dict[str, Any],
     seed: int,
     ckpt_path: str | None = None,
     test_weights: str = "best",
-    config: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train, test and record one network; everything it leaves lies in `folder`.
 
@@ -42,11 +60,12 @@ def run(
         build_data: makes the data module.
         build_model: makes the classifier, given `image_size` and `class_names`.
         build_trainer: makes the trainer, given `callbacks`, `logger` and `default_root_dir`.
-        folder: the run's folder.
+        folder: the run's folder. Where it holds a run of the same `config` and photos, that is gone on with, or its
+            record returned; what else it holds is removed.
+        config: all that the run depends on, kept in the record.
         seed: of the initial weights.
         ckpt_path: a run's `last.ckpt` to go on from.
         test_weights: which weights are tested: "best", those of the epoch with the lowest validation loss, or "last".
-        config: kept in the record as it is.
 
     Returns:
         The record, as in `metrics.json`. That is written last: a folder that has one is a finished run.
@@ -61,38 +80,55 @@ def run(
     data = build_data()
     seed_everything(seed, verbose=False)
     model = build_model(image_size=data.image_size, class_names=data.class_names)
-    if ckpt_path is not None:
-        _check_resumable(ckpt_path, model)
-    history = History()
-    best = RunCheckpoint(folder / "checkpoints", "best", monitor="val/loss")
-    last = RunCheckpoint(folder / "checkpoints", "last")
-    tensorboard = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
+    history, best = History(), RunCheckpoint(folder / "checkpoints", "best", monitor="val/loss")
     trainer = _build_trainer(
-        build_trainer, callbacks=[history, best, last], logger=tensorboard, default_root_dir=folder
+        build_trainer,
+        callbacks=[history, best, RunCheckpoint(folder / "checkpoints", "last")],
+        logger=TensorBoardLogger(folder, name="", version="", default_hp_metric=False),
+        default_root_dir=folder,
     )
+    identity = {"config": config, "photos": data.fingerprint()}
+    if (finished := resumption.begin(folder, identity, trainer.is_global_zero)) is not None:
+        logger.info("finished before: %s", folder)
+        return finished
+    if (ckpt_path := resumption.checkpoint(folder) or ckpt_path) is not None:
+        _check_resumable(ckpt_path, model)
     data.prepare_data()
     data.setup()
-    folder.mkdir(parents=True, exist_ok=True)
     record.save_unreadable(data, folder)
-    with warnings.catch_warnings():
-        for remark in REMARKS:
-            warnings.filterwarnings("ignore", message=remark)
-        trainer.fit(model, data, ckpt_path=ckpt_path, weights_only=True)
-        if not history.epochs:
-            raise InputError("no epoch was trained; trainer.limit_train_batches and limit_val_batches must be above 0")
-        if test_weights == "best":
-            # Not by trainer.test(ckpt_path=…), which would take the history back to that epoch too.
-            model.load_state_dict(torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"])
-        trainer.test(model, data, verbose=False)
-        tested = min(history.epochs, key=itemgetter("val/loss")) if test_weights == "best" else history.epochs[-1]
-        result = record.Result(model, data, trainer, history.epochs, tested, seed, config or {})
-        return record.save(result, folder, seconds=time.perf_counter() - started)
+    _fit(trainer, model, data, history, ckpt_path)
+    tested = _test(trainer, model, data, history, best if test_weights == "best" else None)
+    result = record.Result(model, data, trainer, history.epochs, tested, seed, config)
+    return record.save(result, folder, seconds=time.perf_counter() - started)
+
+
+def _fit(
+    trainer: Trainer, model: CatDogClassifier, data: CatDogDataModule, history: History, ckpt_path: str | None
+) -> None:
+    trainer.fit(model, data, ckpt_path=ckpt_path, weights_only=True)
+    if not history.epochs:
+        raise InputError("no epoch was trained; trainer.limit_train_batches and limit_val_batches must be above 0")
+
+
+def _test(
+    trainer: Trainer, model: CatDogClassifier, data: CatDogDataModule, history: History, best: RunCheckpoint | None
+) -> dict[str, float]:
+    """Test the best checkpoint's weights, or else those of the last epoch; returns the record of their epoch."""
+    if best is not None:
+        # Not by trainer.test(ckpt_path=…), which would take the history back to that epoch too.
+        model.load_state_dict(torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"])
+    trainer.test(model, data, verbose=False)
+    return history.epochs[-1] if best is None else min(history.epochs, key=itemgetter("val/loss"))
 
 
 def _build_trainer(build_trainer: Callable[..., Trainer], **arguments: Any) -> Trainer:
     try:
         trainer = build_trainer(**arguments)
     except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
+        if missing := re.search(r"`(\w+)Accelerator` can not run", str(error)):
+            raise UnavailableError(
+                f"no {missing[1]} device (trainer=auto and trainer=cpu run on any machine)"
+            ) from error
         raise InputError(f"trainer: {error}") from error
     check_whole_number("trainer.max_epochs", trainer.max_epochs, least=1)
     return trainer

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_co
 from torchvision.transforms import v2
 
 from catdog.data.augmentation import RandomFlipAndCrop
-from catdog.data.pixels import PixelStore
+from catdog.data.pixels import PixelStore, store_key
 from catdog.data.sources import PhotoSource
 from catdog.errors import InputError, check_whole_number
 
@@ -19,26 +19,30 @@ Batch = tuple[Tensor, Tensor]  # images, labels
 EVALUATION_BATCH = 256  # photos; the results do not depend on it
 
 
-def split_indices(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def split_indices(count: int, seed: int, fold: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Deal out `count` photos as train, val and test: int(0.8 n), int(0.1 n) and the rest.
 
-    One permutation of the photos' sorted order, a function of `count` and `seed` alone.
+    One permutation of the photos' sorted order, a function of `count` and `seed` alone, is cut into ten tenths. Fold 0
+    trains on the first eight, validates on the ninth and tests on the last; every further fold moves both by one
+    tenth, so that the ten folds together test every photo exactly once. Where n is not a multiple of 10, their
+    parts differ in size by a few photos.
 
     Returns:
         Three int64 tensors of positions, without overlap, together every position once.
 
     Raises:
-        InputError: a part would be empty.
+        InputError: a part would be empty, or the fold is not one of 0 to 9.
     """
-    sizes = [int(0.8 * count), int(0.1 * count)]
-    sizes.append(count - sum(sizes))
-    if not all(sizes):
-        raise InputError(
-            f"{count} photos are too few to split: train, val and test would get {sizes}; give at least 10"
-        )
+    check_whole_number("data.fold", fold, least=0)
+    if fold > 9:
+        raise InputError(f"data.fold must be at most 9, got {fold}")
+    train, val = int(0.8 * count), int(0.1 * count)
+    if not val:
+        raise InputError(f"{count} photos are too few to split into train, val and test; give at least 10")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    train, val, test = torch.split(order, sizes)
-    return train, val, test
+    tenths = [*order[:train].tensor_split(8), order[train : train + val], order[train + val :]]
+    tenths = tenths[10 - fold :] + tenths[: 10 - fold]
+    return torch.cat(tenths[:8]), tenths[8], tenths[9]
 
 
 class Part(Dataset[Batch]):
@@ -74,8 +78,9 @@ class CatDogDataModule(LightningDataModule):
         source: makes the source of the photos from `root`.
         root: where the source's photos lie; None for a source that needs no folder.
         image_size: height and width of the images in pixels.
-        batch_size: photos per training step.
+        batch_size: photos per training step, of all processes together.
         split_seed: which photos go where; see `split_indices`.
+        fold: which tenth of them is tested, 0 to 9.
         shuffle_seed: the order of the training photos, another one in every epoch.
         augment: flip and crop the training photos at random.
         max_unreadable: largest share of photos that may be unreadable.
@@ -93,6 +98,7 @@ class CatDogDataModule(LightningDataModule):
         image_size: int,
         batch_size: int,
         split_seed: int,
+        fold: int,
         shuffle_seed: int,
         augment: bool,
         max_unreadable: float,
@@ -110,12 +116,17 @@ class CatDogDataModule(LightningDataModule):
         self.image_size = image_size
         self.batch_size = batch_size
         self.split_seed = split_seed
+        self.fold = fold
         self.shuffle_seed = shuffle_seed
         self.max_unreadable = max_unreadable
         self.cache_dir = cache_dir
         self.to_unit_range = v2.Normalize(mean=[127.5], std=[127.5], inplace=True)
         self.augmentation = RandomFlipAndCrop() if augment else None
         self._images = torch.empty(0)
+
+    def fingerprint(self) -> str:
+        """Changes whenever the photos or their size do."""
+        return store_key(self.source, self.image_size)
 
     def prepare_data(self) -> None:
         """Decode the photos unless that was done before; one process does it for all.
@@ -131,12 +142,12 @@ class CatDogDataModule(LightningDataModule):
                 f"{len(store.unreadable)} of {total} photos are unreadable, more than data.max_unreadable="
                 f"{self.max_unreadable} allows; the first is '{name}' ({reason})"
             )
-        split_indices(len(store.names), self.split_seed)
+        split_indices(len(store.names), self.split_seed, self.fold)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the store and deal out its photos."""
         self.store = PixelStore.of(self.source, self.image_size, self.cache_dir)
-        parts = split_indices(len(self.store.names), self.split_seed)
+        parts = split_indices(len(self.store.names), self.split_seed, self.fold)
         self.train, self.val, self.test = (Part(self.store, rows) for rows in parts)
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -144,8 +155,14 @@ class CatDogDataModule(LightningDataModule):
         # Also for one process: unlike a RandomSampler it draws every epoch's order anew from (seed, epoch), so a
         # resumed run goes on with the batches it would have seen.
         processes, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        if self.batch_size % processes:
+            raise InputError(
+                f"data.batch_size={self.batch_size} cannot be shared out evenly among {processes} processes"
+            )
         sampler: DistributedSampler[Batch] = DistributedSampler(self.train, processes, rank, seed=self.shuffle_seed)
-        return DataLoader(self.train, batch_size=self.batch_size, sampler=sampler, collate_fn=default_convert)
+        return DataLoader(
+            self.train, batch_size=self.batch_size // processes, sampler=sampler, collate_fn=default_convert
+        )
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation photos, in the split's order."""

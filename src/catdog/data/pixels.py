@@ -55,7 +55,7 @@ class PixelStore:
     @classmethod
     def of(cls, source: PhotoSource, image_size: int, cache_dir: str | Path) -> "PixelStore":
         """Open the store of these photos under `cache_dir`, after building it if it is not there yet."""
-        folder = Path(cache_dir) / _key(source, image_size)
+        folder = Path(cache_dir) / store_key(source, image_size)
         if not folder.exists():
             _build(source, image_size, folder)
         return cls(folder)
@@ -65,7 +65,7 @@ class PixelStore:
         return self.pixels.index_select(0, rows), self.labels.index_select(0, rows)
 
 
-def _key(source: PhotoSource, image_size: int) -> str:
+def store_key(source: PhotoSource, image_size: int) -> str:
     """The name of a store's folder: a hash of all that its pixels depend on."""
     digest = hashlib.sha256(f"{VERSION}\0{image_size}\0{source.class_names}".encode())
     for line in source.fingerprint():

@@ -1,0 +1,76 @@
+"""Take pictures of a study's TensorBoard: `python scripts/screenshot.py outputs/studies/depth_vs_epochs --out docs`.
+
+Needs Debian's chromium, or another Chromium named by `--browser`. Leaves tensorboard-hparams.png and
+tensorboard-curves.png.
+"""
+
+import argparse
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+TABS = {"hparams": "hparams", "curves": "custom_scalars"}
+WAIT = 20  # seconds that the page gets to load its data and draw
+
+
+def main() -> None:
+    """Serve the dashboard on a free port of this machine, and let a headless browser look at it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("logdir", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("."), help="folder of the pictures")
+    parser.add_argument("--browser", default="chromium")
+    arguments = parser.parse_args()
+    if not arguments.logdir.is_dir():
+        sys.exit(f"catdog: no folder at '{arguments.logdir}'; give a folder with runs below it")
+    if shutil.which(arguments.browser) is None:
+        sys.exit(f"catdog: no browser '{arguments.browser}' on this machine; give a Chromium with --browser")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tensorboard.main", "--logdir", str(arguments.logdir), "--port", str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        address = f"http://127.0.0.1:{port}/"
+        _wait_for(address)
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        for name, tab in TABS.items():
+            _take(arguments.browser, f"{address}#{tab}", arguments.out / f"tensorboard-{name}.png")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _wait_for(address: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def _take(browser: str, address: str, picture: Path) -> None:
+    with tempfile.TemporaryDirectory() as profile:
+        subprocess.run(
+            [
+                browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+                "--no-first-run", f"--user-data-dir={profile}", "--window-size=1500,900",
+                f"--virtual-time-budget={WAIT * 1000}", f"--screenshot={picture.resolve()}", address,
+            ],
+            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120,
+        )  # fmt: skip
+    print(picture)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The records of runs, grouped by what was set."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from catdog.errors import InputError
+from catdog.network import net_name
+from catdog.record import METRICS, OUTCOME
+
+# What tells runs of one setting apart; everything else in the configuration makes the setting.
+RUN_KEYS = ("seed", "data.fold", "data.split_seed", "data.shuffle_seed", "data.cache_dir", "ckpt_path")
+# Keys that do not change what is learnt: no verdict on accuracy is asked of them.
+MACHINE_KEYS = ("trainer._target_", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All runs that differ in seed and split alone.
+
+    Attributes:
+        keys: the configuration that they share, flat, each value as JSON.
+        extra: what tells this setting from others besides net, epochs and accelerator, such as "model.lr=0.1".
+        runs: the records of the finished ones.
+        others: the records of those that were skipped or failed.
+    """
+
+    keys: dict[str, str]
+    extra: str
+    runs: list[dict[str, Any]]
+    others: list[dict[str, Any]]
+
+    @property
+    def net(self) -> str:
+        """The exercise's name of the net, or its hidden widths."""
+        return net_name(json.loads(self.keys["model.hidden"])) + (f" ({self.extra})" if self.extra else "")
+
+    @property
+    def epochs(self) -> int:
+        """The epochs asked for."""
+        return int(self.keys["trainer.max_epochs"])
+
+    @property
+    def accelerator(self) -> str:
+        """The accelerator that was used, or asked for where no run finished."""
+        return str((self.runs or self.others)[0]["accelerator"])
+
+    def curves(self, metric: str) -> NDArray[np.float64]:
+        """A metric of every epoch, (runs, epochs), cut to the shortest run's."""
+        curves = [[epoch[metric] for epoch in run["history"]] for run in self.runs]
+        shortest = min(map(len, curves))
+        return np.array([curve[:shortest] for curve in curves])
+
+    def correct(self) -> pd.DataFrame:
+        """1.0 for correct and 0.0 for wrong, a row per run (seed, fold, split seed) and a column per test photo."""
+        return pd.DataFrame({_run_key(run): _correctness(Path(run["folder"])) for run in self.runs}).T
+
+
+def collect(folders: Sequence[Path]) -> list[Setting]:
+    """Group the records below the folders into settings: more layers, then more epochs later.
+
+    Raises:
+        InputError: there is no run below the folders.
+    """
+    records = [record for folder in folders for record in _records(folder)]
+    if not records:
+        raise InputError(f"no metrics.json of a run below {', '.join(map(str, folders))}")
+    flat = [_flat(record["config"]) for record in records]
+    values: dict[str, set[str | None]] = {key: {keys.get(key) for keys in flat} for keys in flat for key in keys}
+    named = {"model.hidden", "trainer.max_epochs", *MACHINE_KEYS}
+    varied = sorted(key for key, seen in values.items() if len(seen) > 1 and key not in named)
+    settings: dict[str, Setting] = {}
+    for record, keys in zip(records, flat, strict=True):
+        extra = ", ".join(f"{key}={keys[key]}" for key in varied if key in keys)
+        setting = settings.setdefault(json.dumps(keys, sort_keys=True), Setting(keys, extra, [], []))
+        (setting.runs if record["status"] == "finished" else setting.others).append(record)
+    return sorted(
+        settings.values(), key=lambda s: (len(json.loads(s.keys["model.hidden"])), s.net, s.epochs, s.accelerator)
+    )
+
+
+def _records(folder: Path) -> list[dict[str, Any]]:
+    """The records of all runs below a folder; of a run that has both, its result counts."""
+    if not folder.is_dir():
+        raise InputError(f"no folder at '{folder}'; give folders with runs below them")
+    records = {}
+    for name in (OUTCOME, METRICS):
+        for path in sorted(folder.rglob(name)):
+            records[path.parent] = json.loads(path.read_text()) | {"folder": str(path.parent)}
+    return [records[path] for path in sorted(records)]
+
+
+def _flat(config: dict[str, Any]) -> dict[str, str]:
+    """The configuration's keys with dots, values as JSON, without those that differ from run to run."""
+    flat = pd.json_normalize(config, sep=".").iloc[0].to_dict()
+    return {str(key): json.dumps(value, default=str) for key, value in flat.items() if key not in RUN_KEYS}
+
+
+def _run_key(run: dict[str, Any]) -> tuple[int, int, int]:
+    return run["seed"], run["fold"], run["split_seed"]
+
+
+def _correctness(folder: Path) -> "pd.Series[float]":
+    predictions = pd.read_csv(folder / "predictions.csv", index_col="path", keep_default_na=False)
+    return ((predictions["probability"] > 0.5) == (predictions["label"] == 1)).astype(float)

@@ -1,0 +1,159 @@
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from catdog import report
+from catdog.errors import InputError
+from catdog.settings import collect
+from catdog.statistics import holm, paired_difference
+
+PHOTOS = [f"cats/{number}" for number in range(40)]
+
+
+def config(hidden: list[int], epochs: int, seed: int, **extra: Any) -> dict[str, Any]:
+    model = {"hidden": hidden, "lr": 0.01} | extra
+    return {
+        "model": model, "seed": seed, "data": {"fold": 0, "shuffle_seed": seed, "root": None},
+        "trainer": {"max_epochs": epochs, "accelerator": "cpu"},
+    }  # fmt: skip
+
+
+def save_run(folder: Path, hidden: list[int], epochs: int, seed: int, correct: NDArray[np.bool_], **extra: Any) -> None:
+    """A run's folder, as a run leaves it, with photos of class 0 that were predicted rightly or wrongly."""
+    folder.mkdir(parents=True)
+    history = [
+        {"epoch": n, "train/loss": 1 / n, "train/acc": 0.5, "val/loss": 1.0, "val/acc": 0.5 + 0.04 * min(n, 5)}
+        for n in range(1, epochs + 1)
+    ]
+    record = {
+        "status": "finished", "hidden": hidden, "depth": len(hidden), "parameters": 7, "epochs": epochs, "seed": seed,
+        "fold": 0, "split_seed": 0, "accelerator": "cpu", "photos": {"train": 320, "val": 200, "test": len(PHOTOS)},
+        "chance": 0.5, "val_chance": 0.5, "test/acc": float(correct.mean()), "val/acc": 0.7, "dead_layers": seed % 2,
+        "seconds_per_epoch": 0.5, "seconds": 10.0, "history": history, "config": config(hidden, epochs, seed, **extra),
+    }  # fmt: skip
+    (folder / "metrics.json").write_text(json.dumps(record))
+    with open(folder / "predictions.csv", "w", newline="") as file:
+        rows = zip(PHOTOS, [0] * len(PHOTOS), np.where(correct, 0.2, 0.8), strict=True)
+        csv.writer(file).writerows([("path", "label", "probability"), *rows])
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """Shallow and deep nets × 2 and 6 epochs × 5 seeds; after 6 epochs deep is far better."""
+    rng = np.random.default_rng(0)
+    for hidden in ([4], [5, 5, 3]):
+        for epochs in (2, 6):
+            for seed in range(5):
+                share = 0.95 if (hidden, epochs) == ([5, 5, 3], 6) else 0.5
+                correct = rng.random(len(PHOTOS)) < share
+                save_run(tmp_path / f"{len(hidden)}-{epochs}-{seed}", hidden, epochs, seed, correct)
+    failed = {"status": "failed", "reason": "RuntimeError: no", "accelerator": "cpu", "config": config([4], 2, 9)}
+    (tmp_path / "failed").mkdir()
+    (tmp_path / "failed/outcome.json").write_text(json.dumps(failed))
+    return tmp_path
+
+
+def correctness(study: Path, pattern: str) -> NDArray[np.float64]:
+    """Recomputed from the files alone."""
+    frames = [pd.read_csv(path) for path in sorted(study.glob(f"{pattern}/predictions.csv"))]
+    return np.array([(frame["probability"] > 0.5) == frame["label"] for frame in frames], dtype=float)
+
+
+def test_the_table_says_what_the_files_say(study: Path) -> None:
+    comparison = report.compare([study])
+    rows = comparison.rows[comparison.rows["status"] == "finished"]
+    assert rows["net"].tolist() == ["shallow", "shallow", "deep", "deep"]
+    assert rows["epochs"].tolist() == [2, 6, 2, 6]
+    expected = [correctness(study, pattern).mean() for pattern in ("1-2-*", "1-6-*", "3-2-*", "3-6-*")]
+    assert rows["test_acc"].tolist() == pytest.approx(expected)
+    assert (rows["test_acc_low"] < rows["test_acc"]).all()
+    assert rows["seeds"].tolist() == [5] * 4
+    assert rows["dead_nets"].tolist() == [2] * 4
+    assert rows["photos_per_second"].tolist() == [640] * 4
+    assert rows["seconds"].tolist() == [50] * 4
+    assert comparison.failed == 1
+    assert "| shallow | 2 | cpu | 1 | failed: RuntimeError: no |" in str(comparison)
+
+
+def test_the_verdicts_are_those_of_the_predictions(study: Path) -> None:
+    found = {str(verdict): verdict for verdict in report.compare([study]).verdicts}
+    assert len(found) == 4  # deep against shallow at 2 and at 6; 2 against 6 of both
+    sentences = list(found)
+    assert [sentence.split(" by ")[0] for sentence in sentences if "better" in sentence] == [
+        "deep is better than shallow at 6 epochs",
+        "6 epochs of deep are better than 2",
+    ]
+    assert sentences[0].startswith("no difference was found between deep and shallow at 2 epochs: ")
+    assert "with 40 test photos and 5 pairs of runs, differences under" in sentences[0]
+    pairs = [("3-2-*", "1-2-*"), ("3-6-*", "1-6-*"), ("1-6-*", "1-2-*"), ("3-6-*", "3-2-*")]
+    expected = [paired_difference(correctness(study, a), correctness(study, b)) for a, b in pairs]
+    assert [verdict.difference for verdict in found.values()] == expected
+    corrected = holm([difference.p_value for difference in expected])
+    assert [verdict.p_value for verdict in found.values()] == pytest.approx(corrected)
+
+
+def test_runs_are_paired_by_seed_not_by_order(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    correct = rng.random((4, len(PHOTOS))) < 0.6
+    for seed in (0, 1, 2):
+        save_run(tmp_path / f"a{2 - seed}", [4], 2, seed, correct[seed])
+        save_run(tmp_path / f"b{seed}", [5, 5, 3], 2, seed, correct[seed])
+    save_run(tmp_path / "unpaired", [4], 2, 7, correct[3])
+    (verdict,) = report.compare([tmp_path]).verdicts
+    assert verdict.difference.mean == 0
+    assert verdict.difference.runs == 3
+
+
+def test_settings_differ_in_more_than_the_net(tmp_path: Path) -> None:
+    for number, lr in enumerate((0.01, 0.1)):
+        for seed in (0, 1):
+            save_run(tmp_path / f"{number}{seed}", [4], 2, seed, np.ones(len(PHOTOS), dtype=bool), lr=lr)
+    comparison = report.compare([tmp_path])
+    assert [setting.net for setting in comparison.settings] == ["shallow (model.lr=0.01)", "shallow (model.lr=0.1)"]
+    (verdict,) = comparison.verdicts
+    assert "between shallow (model.lr=0.1) and shallow (model.lr=0.01) at 2 epochs" in str(verdict)
+
+
+def test_the_report_is_saved(study: Path, tmp_path: Path) -> None:
+    report.compare([study]).save(tmp_path / "out")
+    rows = pd.read_csv(tmp_path / "out/comparison.csv")
+    assert len(rows) == 5
+    text = (tmp_path / "out/comparison.md").read_text()
+    assert "deep is better than shallow at 6 epochs" in text
+    with Image.open(tmp_path / "out/comparison.png") as figure:
+        assert figure.width > 1000
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "expected"),
+    [
+        ([0.5] * 5 + [0.7] * 20, 10),  # the mean of five epochs is over chance by the interval from the fifth of them
+        ([0.9] * 25, 1),
+        ([0.5] * 25, None),
+        ([0.9] * 10 + [0.5] * 15, None),  # does not stay
+        ([0.4] * 10 + [0.9] * 15, 12),
+    ],
+)
+def test_a_net_takes_off_where_it_stays_above_chance(accuracies: list[float], expected: int | None) -> None:
+    history = [{"epoch": number, "val/acc": accuracy} for number, accuracy in enumerate(accuracies, start=1)]
+    run = {"photos": {"val": 100}, "val_chance": 0.5, "history": history}
+    takeoff = report.takeoff_epoch(run)
+    assert takeoff == expected if expected is None else takeoff is not None and abs(takeoff - expected) <= 2
+    if takeoff is not None:
+        smooth = pd.Series(accuracies).rolling(5, min_periods=1).mean()
+        assert (smooth[takeoff - 1 :] > 0.59).all()  # Wilson: 60 of 100 is the first above 0.5
+        assert takeoff == 1 or smooth[takeoff - 2] < 0.6
+
+
+def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no metrics.json of a run below"):
+        collect([tmp_path])
+    with pytest.raises(InputError, match="no folder at '.*nowhere'"):
+        collect([tmp_path / "nowhere"])

@@ -1,0 +1,76 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Callback
+
+from catdog import resumption
+from conftest import Train
+
+
+class PowerCutError(Exception):
+    pass
+
+
+class PowerCut(Callback):
+    """Ends training in the middle of the third epoch."""
+
+    def on_train_batch_end(self, trainer: object, *rest: object) -> None:
+        if trainer.current_epoch == 2:  # type: ignore[attr-defined]
+            raise PowerCutError
+
+
+def test_a_finished_run_is_not_run_again(train: Train, tmp_path: Path) -> None:
+    first = train("run")
+    written = (tmp_path / "run/metrics.json").stat().st_mtime_ns
+    second = train("run")
+    assert second == json.loads(json.dumps(first))
+    assert (tmp_path / "run/metrics.json").stat().st_mtime_ns == written
+
+
+def test_an_unfinished_run_goes_on_from_its_last_checkpoint(train: Train, tmp_path: Path) -> None:
+    whole = train("whole", max_epochs=4)
+    with pytest.raises(PowerCutError):
+        train("run", max_epochs=4, callbacks=(PowerCut(),))
+    resumed = train("run", max_epochs=4)
+    seen = [[(epoch["epoch"], epoch["train/loss"]) for epoch in record["history"]] for record in (whole, resumed)]
+    assert seen[0] == seen[1]
+    states = [
+        torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for name in ("whole", "run")
+    ]
+    assert all(states[0][key].equal(states[1][key]) for key in states[0])
+
+
+@pytest.mark.parametrize("change", ["config", "photos"])
+def test_another_configuration_or_other_photos_start_anew(train: Train, tmp_path: Path, change: str) -> None:
+    train("run", max_epochs=3, config={"lr": 0.01})
+    (tmp_path / "run/train.log").write_text("kept")
+    events = set((tmp_path / "run").glob("events.*"))
+    changed = {"config": {"lr": 0.02}} if change == "config" else {"config": {"lr": 0.01}, "image_size": 8}
+    again = train("run", max_epochs=2, **changed)
+    assert len(again["history"]) == 2
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["epochs"] == 2
+    assert not events & set((tmp_path / "run").glob("events.*"))
+    assert (tmp_path / "run/train.log").read_text() == "kept"
+
+
+def test_only_the_first_process_prepares_the_folder(tmp_path: Path) -> None:
+    assert resumption.begin(tmp_path, {"seed": 1}) is None
+    (tmp_path / "metrics.json").write_text('{"test/acc": 0.5}')
+    assert resumption.begin(tmp_path, {"seed": 1}, is_first=False) == {"test/acc": 0.5}
+    with pytest.raises(TimeoutError, match="did not prepare"):
+        resumption.begin(tmp_path, {"seed": 2}, is_first=False, patience=0.1)
+    assert (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "no json"])
+def test_a_record_that_is_not_whole_does_not_count(tmp_path: Path, text: str) -> None:
+    resumption.begin(tmp_path, {"seed": 1})
+    (tmp_path / "metrics.json").write_text(text)
+    assert resumption.begin(tmp_path, {"seed": 1}) is None
+    (tmp_path / "identity.json").write_text(text)
+    (tmp_path / "predictions.csv").write_text("of somebody else")
+    assert resumption.begin(tmp_path, {"seed": 1}) is None
+    assert not (tmp_path / "predictions.csv").exists()

@@ -1,0 +1,111 @@
+"""Sweeps as they are typed, each in a process of its own."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import ROOT
+from test_command import command
+
+SMALL = ("data.source.count=60", "data.image_size=8")
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "comparison.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tells what happens without a CUDA device")
+def test_missing_accelerators_are_skipped_and_failures_are_rows(tmp_path: Path) -> None:
+    done = command(
+        tmp_path, "-m", "model=shallow", "trainer=cpu,gpu", "model.lr=0.01,1e30", "trainer.max_epochs=1", *SMALL
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "1 runs failed" in done.stderr
+    assert "Traceback" not in done.stderr
+    (sweep,) = (tmp_path / "outputs/runs").iterdir()
+    rows = {(row["net"], row["accelerator"]): row["status"] for row in table(sweep)}
+    assert rows[("shallow (model.lr=0.01)", "cpu")] == "finished"
+    assert rows[("shallow (model.lr=0.01)", "cuda")].startswith("skipped: no CUDA device")
+    assert rows[("shallow (model.lr=1e+30)", "cpu")].startswith("failed: the training loss became")
+    (failed,) = sweep.glob("*lr-1e+30*trainer-cpu")
+    assert "Traceback" in (failed / "train.log").read_text()
+    assert len([path for path in sweep.iterdir() if path.is_dir()]) == 4
+
+
+def test_the_study_rehearses_in_its_folder_and_runs_nothing_twice(tmp_path: Path) -> None:
+    arguments = ("study=depth_vs_epochs", "trainer=smoke", "model=logistic,deep", "data.fold=0,1,2", *SMALL)
+    first = command(tmp_path, *arguments)
+    assert first.returncode == 0, first.stderr
+    study = tmp_path / "outputs/studies/depth_vs_epochs"
+    records = {path: path.stat().st_mtime_ns for path in study.glob("*/metrics.json")}
+    assert len(records) == 12  # two nets × 10 and 100 epochs × three folds
+    assert {json.loads(path.read_text())["seed"] for path in records} == {0, 1, 2}
+    tested = [row for path in study.glob("*deep*-10_*/predictions.csv") for row in path.read_text().splitlines()[1:]]
+    assert len({row.split(",")[0] for row in tested}) == len(tested) == 3 * 6
+    assert "at 100 epochs" in first.stdout
+    assert (study / "comparison.png").is_file()
+
+    (study / "comparison.md").unlink()
+    second = command(tmp_path, *arguments)
+    assert second.returncode == 0
+    assert second.stdout.count("finished before") == 12
+    assert records == {path: path.stat().st_mtime_ns for path in study.glob("*/metrics.json")}
+    assert (study / "comparison.md").is_file()
+
+
+def test_a_killed_study_goes_on_where_it_was(tmp_path: Path) -> None:
+    arguments = ["study=depth_vs_epochs", "model=shallow", "trainer.max_epochs=3,250", "data.fold=0", *SMALL]
+    study = tmp_path / "outputs/studies/depth_vs_epochs"
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=tmp_path, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 100
+    while not list(study.glob("*-250*/checkpoints/last.ckpt")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (finished,) = study.glob("*/metrics.json")
+    written = finished.stat().st_mtime_ns
+    (checkpoint,) = study.glob("*-250*/checkpoints/last.ckpt")
+    done_epochs = len(torch.load(checkpoint, weights_only=True)["callbacks"]["History"]["epochs"])
+
+    done = command(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert finished.stat().st_mtime_ns == written
+    (other,) = study.glob("*-250*/metrics.json")
+    assert [epoch["epoch"] for epoch in json.loads(other.read_text())["history"]] == list(range(1, 251))
+    assert f"epoch {done_epochs + 1}/250" in done.stdout
+    assert f"epoch {done_epochs}/250" not in done.stdout
+
+
+def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
+    """The same photos in every step, so the same losses; each test photo once; one record."""
+    records = []
+    for trainer in ("cpu", "ddp"):
+        run = tmp_path / trainer
+        done = command(
+            tmp_path, f"trainer={trainer}", "trainer.accelerator=cpu", "trainer.max_epochs=3", f"hydra.run.dir={run}",
+            "data.source.count=100", "data.image_size=8",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert sum(line.startswith("epoch ") for line in done.stdout.splitlines()) == 3
+        records.append(json.loads((run / "metrics.json").read_text()))
+        rows = (run / "predictions.csv").read_text().splitlines()[1:]
+        assert len({row.split(",")[0] for row in rows}) == len(rows) == 10
+    one, two = records
+    for name in ("train/loss", "val/loss", "train/acc", "val/acc"):
+        assert [e[name] for e in two["history"]] == pytest.approx([e[name] for e in one["history"]], abs=1e-6)
+    assert two["test/loss"] == pytest.approx(one["test/loss"], abs=1e-6)
+    assert two["test/acc"] == one["test/acc"]
