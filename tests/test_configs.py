@@ -41,6 +41,15 @@ def test_every_config_composes_and_builds(option: str, photo_root: Path) -> None
         assert isinstance(build(config, "trainer", logger=False), Trainer)
 
 
+@pytest.mark.parametrize("study", sorted(path.stem for path in (CONF / "study").glob("*.yaml")))
+def test_every_study_composes_as_a_multirun_in_its_own_folder(study: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", [f"study={study}"], return_hydra_config=True)
+    assert config.hydra.mode.name == "MULTIRUN"
+    assert config.hydra.sweep.dir == f"outputs/studies/{study}"
+    assert config.hydra.sweeper.params
+
+
 def test_the_exercise_is_the_default() -> None:
     config = OmegaConf.to_container(composed(), resolve=True)
     assert isinstance(config, dict)

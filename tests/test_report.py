@@ -35,7 +35,7 @@ def save_run(folder: Path, hidden: list[int], epochs: int, seed: int, correct: N
     record = {
         "status": "finished", "hidden": hidden, "depth": len(hidden), "parameters": 7, "epochs": epochs, "seed": seed,
         "fold": 0, "split_seed": 0, "accelerator": "cpu", "photos": {"train": 320, "val": 200, "test": len(PHOTOS)},
-        "chance": 0.5, "val_chance": 0.5, "test/acc": float(correct.mean()), "val/acc": 0.7, "dead_layers": seed % 2,
+        "chance": 0.5, "test/acc": float(correct.mean()), "val/acc": 0.7, "dead_layers": seed % 2,
         "seconds_per_epoch": 0.5, "seconds": 10.0, "history": history, "config": config(hidden, epochs, seed, **extra),
     }  # fmt: skip
     (folder / "metrics.json").write_text(json.dumps(record))
@@ -99,6 +99,10 @@ def test_the_verdicts_are_those_of_the_predictions(study: Path) -> None:
     assert [verdict.p_value for verdict in found.values()] == pytest.approx(corrected)
 
 
+def test_one_split_is_said_to_be_one(study: Path) -> None:
+    assert "All runs share one split" in str(report.compare([study]))
+
+
 def test_runs_are_paired_by_seed_not_by_order(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     correct = rng.random((4, len(PHOTOS))) < 0.6
@@ -143,7 +147,7 @@ def test_the_report_is_saved(study: Path, tmp_path: Path) -> None:
 )
 def test_a_net_takes_off_where_it_stays_above_chance(accuracies: list[float], expected: int | None) -> None:
     history = [{"epoch": number, "val/acc": accuracy} for number, accuracy in enumerate(accuracies, start=1)]
-    run = {"photos": {"val": 100}, "val_chance": 0.5, "history": history}
+    run = {"photos": {"val": 100}, "chance": 0.5, "history": history}
     takeoff = report.takeoff_epoch(run)
     assert takeoff == expected if expected is None else takeoff is not None and abs(takeoff - expected) <= 2
     if takeoff is not None:

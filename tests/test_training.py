@@ -46,6 +46,7 @@ def test_a_run_leaves_a_whole_record(train: Train, tmp_path: Path, photo_root: P
     assert record["val/loss"] == min(losses)
     assert record["tested_epoch"] == losses.index(min(losses)) + 1
     assert record["parameters"] == (768 * 5 + 5) + 30 + 18 + 4
+    assert record["chance"] == 0.5
     assert record["depth"] == 3
     assert record["accelerator"] == "cpu"
     assert record["versions"]["torch"] == torch.__version__.split("+")[0]

@@ -67,7 +67,7 @@ def save(result: Result, folder: Path, seconds: float) -> dict[str, Any]:
     probabilities = result.model.test_logits.sigmoid()
     _write_predictions(folder / "predictions.csv", result, probabilities)
     figure_path = folder / "curves.png"
-    figures.curves(result.epochs, title, chance=metrics["val_chance"]).savefig(figure_path, dpi=110)
+    figures.curves(result.epochs, title, chance=metrics["chance"]).savefig(figure_path, dpi=110)
     _fill_dashboard(result, metrics, probabilities)
     write_atomically(folder / METRICS, json.dumps(metrics, indent=2))
     logger.info(
@@ -98,8 +98,7 @@ def summarize(result: Result, seconds: float) -> dict[str, Any]:
         "photos": {part: len(getattr(result.data, part)) for part in ("train", "val", "test")},
         "unreadable": len(result.data.store.unreadable),
         "class_names": list(result.data.class_names),
-        "chance": _majority_share(labels),
-        "val_chance": _majority_share(result.data.val.labels),
+        "chance": _majority_share(result.data.store.labels),
         "tested_epoch": result.tested["epoch"],
         "test/acc": correct / len(labels),
         "test/acc_interval": wilson_interval(correct, len(labels)),

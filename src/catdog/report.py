@@ -44,13 +44,13 @@ class Verdict:
             better, than, where = f"{_epochs(first.epochs)} of {first.net} are", str(second.epochs), ""
             between = f"{first.epochs} and {second.epochs} epochs of {first.net}"
         found = self.difference
-        interval = f"[{_points(found.low)}, {_points(found.high)}]"
+        interval = f"[{_points(found.low)}, {_points(found.high)}], p = {self.p_value:.2g}"
         if self.p_value < 0.05:
             word = "better" if found.mean > 0 else "worse"
             return f"{better} {word} than {than}{where} by {_points(abs(found.mean))} points {interval}"
         return (
             f"no difference was found between {between}: {_points(found.mean)} points {interval}; "
-            f"with {found.photos:,} test photos and {found.runs} pairs of runs, "
+            f"with {found.photos:,} test photos and {found.runs} pair{'s' * (found.runs > 1)} of runs, "
             f"differences under {100 * min(found.detectable, 1):.0f} points go unseen"
         )
 
@@ -76,7 +76,13 @@ class Report:
 
     def __str__(self) -> str:
         """Table and verdicts in Markdown."""
-        return _markdown(self.rows) + "".join(f"\n- {verdict}" for verdict in self.verdicts) + "\n"
+        lines = [f"- {verdict}" for verdict in self.verdicts]
+        if len(lines) > 1:
+            lines += ["", f"Intervals are of each pair alone; p is corrected for the {len(lines)} pairs (Holm)."]
+        splits = {(run["split_seed"], run["fold"]) for setting in self.settings for run in setting.runs}
+        if self.verdicts and len(splits) == 1:
+            lines += ["", "All runs share one split: this holds for its training photos; data.fold=0,1,… tries others."]
+        return "\n".join([_markdown(self.rows), *lines, ""])
 
     def save(self, folder: Path) -> None:
         """Write comparison.csv, comparison.md and comparison.png."""
@@ -171,7 +177,7 @@ def takeoff_epoch(run: dict[str, Any], window: int = 5) -> int | None:
     The accuracy is smoothed: the mean of the last `window` epochs. None if it does not get there.
     """
     photos = run["photos"]["val"]
-    enough = next(n for n in range(photos + 1) if n == photos or wilson_interval(n, photos)[0] > run["val_chance"])
+    enough = next(n for n in range(photos + 1) if n == photos or wilson_interval(n, photos)[0] > run["chance"])
     accuracy = pd.Series([epoch["val/acc"] for epoch in run["history"]])
     above = accuracy.rolling(window, min_periods=1).mean() * photos >= enough
     stays = above[::-1].cummin()[::-1]
@@ -183,7 +189,7 @@ def _figure(settings: Sequence[Setting]) -> Figure:
     curves = [
         (setting.net, setting.epochs, setting.curves("train/loss"), setting.curves("val/acc")) for setting in finished
     ]
-    return figures.comparison(curves, chance=_mean([run for setting in finished for run in setting.runs], "val_chance"))
+    return figures.comparison(curves, chance=_mean([run for setting in finished for run in setting.runs], "chance"))
 
 
 def _markdown(rows: pd.DataFrame) -> str:
