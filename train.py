@@ -1,6 +1,7 @@
 """Train a network on cat and dog photos: `python train.py model=deep trainer.max_epochs=100`."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -25,9 +26,13 @@ def main(config: DictConfig) -> float:
     from catdog import record, training  # here, because PyTorch takes seconds that --help need not wait for
 
     hydra_config = HydraConfig.get()
+    sweeping = hydra_config.mode == RunMode.MULTIRUN
     folder = Path(hydra_config.runtime.output_dir)
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     try:
+        if sweeping and config.trainer.devices != 1 and "SLURM_NTASKS" not in os.environ:
+            # Lightning starts its other processes with this very command line: each would be the whole sweep again.
+            raise InputError(f"trainer.devices must be 1 in a sweep, got {config.trainer.devices}")
         metrics = training.run(
             *(instantiate(config[group], _partial_=True, _convert_="all") for group in ("data", "model", "trainer")),
             folder=folder,
@@ -37,7 +42,7 @@ def main(config: DictConfig) -> float:
             test_weights=config.test_weights,
         )
     except Exception as error:
-        if hydra_config.mode != RunMode.MULTIRUN:
+        if not sweeping:
             if isinstance(error, InputError):
                 sys.exit(f"catdog: {error}")
             raise

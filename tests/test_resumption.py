@@ -43,6 +43,16 @@ def test_an_unfinished_run_goes_on_from_its_last_checkpoint(train: Train, tmp_pa
     assert all(states[0][key].equal(states[1][key]) for key in states[0])
 
 
+def test_a_run_that_was_cut_off_after_its_last_epoch_is_tested_only(train: Train, tmp_path: Path) -> None:
+    first = train("run", max_epochs=3)
+    weights = (tmp_path / "run/checkpoints/last.ckpt").stat().st_mtime_ns
+    (tmp_path / "run/metrics.json").unlink()
+    second = train("run", max_epochs=3)
+    assert (tmp_path / "run/checkpoints/last.ckpt").stat().st_mtime_ns == weights
+    for name in ("history", "test/acc", "test/loss", "tested_epoch"):
+        assert second[name] == first[name]
+
+
 @pytest.mark.parametrize("change", ["config", "photos"])
 def test_another_configuration_or_other_photos_start_anew(train: Train, tmp_path: Path, change: str) -> None:
     train("run", max_epochs=3, config={"lr": 0.01})
