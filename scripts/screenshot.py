@@ -1,7 +1,7 @@
 """Take pictures of a study's TensorBoard: `python scripts/screenshot.py outputs/studies/depth_vs_epochs --out docs`.
 
 Needs Debian's chromium, or another Chromium named by `--browser`. Leaves tensorboard-hparams.png and
-tensorboard-curves.png.
+tensorboard-curves.png. With more than 40 runs TensorBoard shows no curve until some are ticked, so `--runs` picks.
 """
 
 import argparse
@@ -22,18 +22,21 @@ def main() -> None:
     """Serve the dashboard on a free port of this machine, and let a headless browser look at it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("logdir", type=Path)
+    parser.add_argument("--runs", default="*", help="which run folders, as a pattern such as 'data.fold-0_*'")
     parser.add_argument("--out", type=Path, default=Path("."), help="folder of the pictures")
     parser.add_argument("--browser", default="chromium")
     arguments = parser.parse_args()
-    if not arguments.logdir.is_dir():
-        sys.exit(f"catdog: no folder at '{arguments.logdir}'; give a folder with runs below it")
+    folders = sorted(path.parent for path in arguments.logdir.glob(f"{arguments.runs}/metrics.json"))
+    runs = [f"{folder.name}:{folder}" for folder in folders]
+    if not runs:
+        sys.exit(f"catdog: no runs '{arguments.runs}' below '{arguments.logdir}'; give the folder of a study")
     if shutil.which(arguments.browser) is None:
         sys.exit(f"catdog: no browser '{arguments.browser}' on this machine; give a Chromium with --browser")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     server = subprocess.Popen(
-        [sys.executable, "-m", "tensorboard.main", "--logdir", str(arguments.logdir), "--port", str(port)],
+        [sys.executable, "-m", "tensorboard.main", "--logdir_spec", ",".join(runs), "--port", str(port)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
@@ -57,7 +58,10 @@ class PixelStore:
         """Open the store of these photos under `cache_dir`, after building it if it is not there yet."""
         folder = Path(cache_dir) / store_key(source, image_size)
         if not folder.exists():
-            _build(source, image_size, folder)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder.with_name(f".{folder.name}.lock")):  # of several processes, one reads the photos
+                if not folder.exists():
+                    _build(source, image_size, folder)
         return cls(folder)
 
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,14 +79,10 @@ def store_key(source: PhotoSource, image_size: int) -> str:
 
 def _build(source: PhotoSource, image_size: int, folder: Path) -> None:
     """Write a store beside its place and rename it, so that a folder with the right name is always whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         _write(source, image_size, partial)
         os.rename(partial, folder)
-    except OSError:
-        if not folder.exists():  # else another process was faster, with the same pixels
-            raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
