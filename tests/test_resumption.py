@@ -1,9 +1,11 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning import Callback
+from lightning.pytorch.trainer.connectors import checkpoint_connector
 
 from catdog import resumption
 from conftest import Train
@@ -51,6 +53,23 @@ def test_a_run_that_was_cut_off_after_its_last_epoch_is_tested_only(train: Train
     assert (tmp_path / "run/checkpoints/last.ckpt").stat().st_mtime_ns == weights
     for name in ("history", "test/acc", "test/loss", "tested_epoch"):
         assert second[name] == first[name]
+
+
+def test_a_run_that_slurm_ended_goes_on_from_its_last_epoch(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning leaves hpc_ckpt_N.ckpt in mid-epoch and, on SLURM, would load it unasked, in testing too."""
+    monkeypatch.setattr(checkpoint_connector, "SLURMEnvironment", SimpleNamespace(detect=lambda: True))
+    whole = train("whole", max_epochs=4)
+    with pytest.raises(PowerCutError):
+        train("run", max_epochs=4, callbacks=(PowerCut(),))
+    interrupted = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    for weights in interrupted["state_dict"].values():
+        weights.zero_()
+    torch.save(interrupted, tmp_path / "run/hpc_ckpt_1.ckpt")
+    resumed = train("run", max_epochs=4)
+    for name in ("test/loss", "val/loss"):
+        assert resumed[name] == whole[name]
 
 
 @pytest.mark.parametrize("change", ["config", "photos"])

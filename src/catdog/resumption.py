@@ -9,6 +9,7 @@ from typing import Any
 from catdog.record import METRICS, OUTCOME, write_atomically
 
 IDENTITY = "identity.json"  # what the run depends on: its configuration and its photos
+INTERRUPTED = "hpc_ckpt_*"  # what Lightning saves in the middle of an epoch when SLURM ends a job
 PRODUCTS = ("checkpoints", METRICS, "predictions.csv", "curves.png", "unreadable.csv", "hparams.yaml", "events.*")
 
 
@@ -40,6 +41,15 @@ def checkpoint(folder: Path) -> str | None:
     """The checkpoint that an unfinished run of this folder goes on from."""
     last = folder / "checkpoints" / "last.ckpt"
     return str(last) if last.is_file() else None
+
+
+def forget_interruption(folder: Path) -> None:
+    """Remove Lightning's checkpoints of the middle of an epoch, which it would load unasked, in testing too.
+
+    A run goes on from the end of its last epoch instead, so that it sees the batches it would have seen.
+    """
+    for path in folder.glob(INTERRUPTED):
+        path.unlink(missing_ok=True)  # every process does this
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -105,6 +105,7 @@ def run(
 def _fit(
     trainer: Trainer, model: CatDogClassifier, data: CatDogDataModule, history: History, ckpt_path: str | None
 ) -> None:
+    resumption.forget_interruption(Path(trainer.default_root_dir))
     trainer.fit(model, data, ckpt_path=ckpt_path, weights_only=True)
     if not history.epochs:
         raise InputError("no epoch was trained; trainer.limit_train_batches and limit_val_batches must be above 0")
@@ -117,6 +118,7 @@ def _test(
     if best is not None:
         # Not by trainer.test(ckpt_path=…), which would take the history back to that epoch too.
         model.load_state_dict(torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"])
+    resumption.forget_interruption(Path(trainer.default_root_dir))
     trainer.test(model, data, verbose=False)
     return history.epochs[-1] if best is None else min(history.epochs, key=itemgetter("val/loss"))
 
