@@ -53,9 +53,7 @@ def test_help_tells_the_groups_and_the_five_overrides(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("data=folder",), "catdog: data.root must be given: a folder with two class sub-folders"),
         (("data=folder", "data.root=nowhere"), "catdog: data.root: no folder at 'nowhere'; it must be a folder"),
-        (("data.root=photos",), "catdog: data.root=photos is for data=folder"),
         (("model.hidden=[0]",), "catdog: model.hidden must be a list of whole numbers of at least 1"),
     ],
 )

@@ -89,6 +89,16 @@ def test_unknown_keys_are_refused(override: str) -> None:
         composed(override)
 
 
+def test_a_folder_has_to_be_given_with_its_source_and_only_there() -> None:
+    for overrides, sentence in (
+        (["data=folder"], "data.root must be given: a folder with two class sub-folders"),
+        (["data.root=photos"], "data.root=photos is for data=folder"),
+    ):
+        with pytest.raises(Exception, match=sentence) as caught:
+            build(composed(*overrides), "data")
+        assert isinstance(caught.value.__cause__, InputError)
+
+
 @pytest.mark.parametrize("text", ["abc", "[0]", "[5,abc]", "4", "null", "[1.5]"])
 def test_hidden_widths_from_the_command_line_are_checked(text: str) -> None:
     make = partial(build, composed(f"model.hidden={text}"), "model", image_size=8, class_names=("a", "b"))
