@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,18 @@ def test_runs_are_paired_by_seed_not_by_order(tmp_path: Path) -> None:
     (verdict,) = report.compare([tmp_path]).verdicts
     assert verdict.difference.mean == 0
     assert verdict.difference.runs == 3
+
+
+def test_worse_by_so_many_points_has_an_interval_around_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for seed in range(5):
+        save_run(tmp_path / f"a{seed}", [4], 2, seed, rng.random(len(PHOTOS)) < 0.95)
+        save_run(tmp_path / f"b{seed}", [5, 5, 3], 2, seed, rng.random(len(PHOTOS)) < 0.4)
+    (verdict,) = report.compare([tmp_path]).verdicts
+    found = re.fullmatch(r"deep is worse than shallow at 2 epochs by (.*) points \[(.*), (.*)\], p = .*", str(verdict))
+    assert found is not None
+    points, low, high = map(float, found.groups())
+    assert 0 < low < points < high
 
 
 def test_settings_differ_in_more_than_the_net(tmp_path: Path) -> None:

@@ -44,12 +44,16 @@ class Verdict:
             better, than, where = f"{_epochs(first.epochs)} of {first.net} are", str(second.epochs), ""
             between = f"{first.epochs} and {second.epochs} epochs of {first.net}"
         found = self.difference
-        interval = f"[{_points(found.low)}, {_points(found.high)}], p = {self.p_value:.2g}"
+        certainty = f"p = {self.p_value:.2g}"
         if self.p_value < 0.05:
-            word = "better" if found.mean > 0 else "worse"
-            return f"{better} {word} than {than}{where} by {_points(abs(found.mean))} points {interval}"
+            word, low, high = (
+                ("better", found.low, found.high) if found.mean > 0 else ("worse", -found.high, -found.low)
+            )
+            points = f"{_points(abs(found.mean))} points [{_points(low)}, {_points(high)}]"
+            return f"{better} {word} than {than}{where} by {points}, {certainty}"
+        points = f"{_points(found.mean)} points [{_points(found.low)}, {_points(found.high)}]"
         return (
-            f"no difference was found between {between}: {_points(found.mean)} points {interval}; "
+            f"no difference was found between {between}: {points}, {certainty}; "
             f"with {found.photos:,} test photos and {found.runs} pair{'s' * (found.runs > 1)} of runs, "
             f"differences under {100 * min(found.detectable, 1):.0f} points go unseen"
         )
