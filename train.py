@@ -1,5 +1,6 @@
 """Train a network on cat and dog photos: `python train.py model=deep trainer.max_epochs=100`."""
 
+import gc
 import logging
 import os
 import sys
@@ -25,6 +26,8 @@ def main(config: DictConfig) -> float:
     """
     from catdog import record, training  # here, because PyTorch takes seconds that --help need not wait for
 
+    if not gc.get_freeze_count():
+        gc.freeze()  # what these imports made stays to the end, where Python would search it for a second
     hydra_config = HydraConfig.get()
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     folder = Path(hydra_config.runtime.output_dir)

@@ -53,6 +53,8 @@ def make_data(cache_dir: Path) -> MakeData:
             "fold": 0,
             "shuffle_seed": 0,
             "augment": False,
+            "steps_per_execution": 50,
+            "device_cache": "auto",
             "max_unreadable": 0.01,
             "cache_dir": cache_dir,
         }
@@ -70,6 +72,7 @@ def train(make_data: MakeData, tmp_path: Path) -> Train:
         *,
         hidden: Any = (5, 5, 3),
         lr: Any = 0.01,
+        replicas: Any = 1,
         max_epochs: Any = 2,
         seed: Any = 0,
         ckpt_path: str | None = None,
@@ -87,7 +90,12 @@ def train(make_data: MakeData, tmp_path: Path) -> Train:
 
         return training.run(
             partial(make_data, **data),
-            partial(CatDogClassifier, hidden=list(hidden) if isinstance(hidden, tuple) else hidden, lr=lr),
+            partial(
+                CatDogClassifier,
+                hidden=list(hidden) if isinstance(hidden, tuple) else hidden,
+                lr=lr,
+                replicas=replicas,
+            ),
             build_trainer,
             folder=tmp_path / folder,
             config=config or {},

@@ -8,10 +8,15 @@ import torch
 from lightning import Callback
 from torch import Tensor, nn
 
-from catdog.classifier import CatDogClassifier
+from catdog.classifier import CatDogClassifier, losses
 from catdog.data import CatDogDataModule, FolderSource
 from catdog.errors import InputError
 from conftest import MakeData, Train
+
+
+def make_classifier(**arguments: Any) -> CatDogClassifier:
+    defaults: dict[str, Any] = {"hidden": [], "lr": 0.01, "replicas": 1, "image_size": 8, "seed": 0}
+    return CatDogClassifier(**{"class_names": ("cats", "dogs"), **defaults, **arguments})
 
 
 class StepLosses(Callback):
@@ -20,8 +25,8 @@ class StepLosses(Callback):
     def __init__(self) -> None:
         self.losses: list[float] = []
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *rest: Any) -> None:
-        self.losses.append(outputs["loss"].item())
+    def on_before_backward(self, trainer: Any, pl_module: Any, loss: Tensor) -> None:
+        self.losses.append(loss.item())
 
 
 def plain_training(data: CatDogDataModule, hidden: list[int], epochs: int) -> tuple[list[float], list[float]]:
@@ -72,14 +77,13 @@ def test_losses_equal_those_of_a_plain_pytorch_loop_on_real_photos(
 def test_logged_metrics_are_means_over_photos(train: Train, make_data: MakeData) -> None:
     """With lr tiny, the weights stay put, so that an epoch's metrics are those of the initial weights."""
     record = train(max_epochs=1, lr=1e-30, batch_size=32)
-    torch.manual_seed(0)
-    model = CatDogClassifier(hidden=[5, 5, 3], lr=0.01, image_size=16, class_names=("cats", "dogs"))
+    model = make_classifier(hidden=[5, 5, 3], image_size=16)
     data = make_data()
     data.setup()
     for part in ("train", "val"):
         photos = getattr(data, part)
         pixels, labels = data.store.gather(photos.rows)
-        probabilities = model(pixels / 127.5 - 1).sigmoid()
+        probabilities = model(pixels / 127.5 - 1)[0].sigmoid()
         assert record["history"][0][f"{part}/loss"] == pytest.approx(
             nn.BCELoss()(probabilities, labels).item(), abs=1e-6
         )
@@ -100,7 +104,7 @@ def test_a_dead_layer_is_warned_of_once_and_recorded(train: Train, caplog: pytes
         record = train(max_epochs=4, callbacks=(Kill(),))
     warnings = [message for message in caplog.messages if "dead" in message]
     assert len(warnings) == 1
-    assert "epoch 2: hidden layer 2 is dead, none of its 5 units" in warnings[0]
+    assert "epoch 2: hidden layer 2 of seed 0 is dead, none of its 5 units" in warnings[0]
     assert [epoch["dead_layers"] > 0 for epoch in record["history"]] == [False, True, True, True]
 
 
@@ -110,9 +114,9 @@ def test_a_checkpoint_alone_gives_the_same_network(train: Train, tmp_path: Path,
     data = make_data()
     data.setup()
     with torch.no_grad():
-        probabilities = model(data.store.pixels[data.test.rows] / 127.5 - 1).sigmoid()
+        probabilities = model(data.store.pixels[data.test.rows] / 127.5 - 1)[0].sigmoid()
     lines = (tmp_path / "run/predictions.csv").read_text().splitlines()[1:]
-    assert [float(line.split(",")[2]) for line in lines] == pytest.approx(probabilities.tolist(), abs=1e-6)
+    assert [float(line.split(",")[3]) for line in lines] == pytest.approx(probabilities.tolist(), abs=1e-6)
     assert model.hparams["class_names"] == ("cats", "dogs")
     assert model.hparams["hidden"] == [4]
 
@@ -120,12 +124,45 @@ def test_a_checkpoint_alone_gives_the_same_network(train: Train, tmp_path: Path,
 @pytest.mark.parametrize("lr", [0, -1, float("nan"), float("inf"), "abc"])
 def test_a_learning_rate_without_sense_is_refused(lr: Any) -> None:
     with pytest.raises(InputError, match="model.lr must be a number above 0, got"):
-        CatDogClassifier(hidden=[], lr=lr, image_size=8, class_names=("cats", "dogs"))
+        make_classifier(lr=lr)
+
+
+@pytest.mark.parametrize("replicas", [0, -1, 1.5, "abc", True])
+def test_a_number_of_replicas_without_sense_is_refused(replicas: Any) -> None:
+    with pytest.raises(InputError, match="model.replicas must be a whole number of at least 1, got"):
+        make_classifier(replicas=replicas)
 
 
 def test_logits_of_any_size_give_a_finite_loss() -> None:
-    model = CatDogClassifier(hidden=[], lr=0.01, image_size=1, class_names=("cats", "dogs"))
-    model.network.input_weights.fill_(1000.0)
-    batch: tuple[Tensor, Tensor] = torch.ones(2, 3, 1, 1), torch.tensor([0.0, 1.0])
-    loss = model.training_step(batch, 0)
-    assert loss.item() == pytest.approx(1500, rel=1e-3)
+    logits, labels = torch.tensor([[-3000.0, 3000.0], [3000.0, -3000.0]]), torch.tensor([1.0, 0.0])
+    assert losses(logits, labels).tolist() == [[3000, 3000], [0, 0]]
+
+
+@pytest.mark.parametrize("hidden", [(), (4,), (5, 5, 3)])
+def test_every_replica_learns_what_it_would_alone(train: Train, tmp_path: Path, hidden: tuple[int, ...]) -> None:
+    """As a run of its own, with its own seed and the same batches, also with its own best epoch."""
+    together = train("together", hidden=hidden, replicas=3, seed=5, max_epochs=6, lr=0.1)
+    weights = torch.load(tmp_path / "together/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    for number, replica in enumerate(together["replicas"]):
+        alone = train(f"alone{number}", hidden=hidden, seed=5 + number, max_epochs=6, lr=0.1)["replicas"][0]
+        own = torch.load(tmp_path / f"alone{number}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for name in weights:
+            torch.testing.assert_close(weights[name][number], own[name][0], atol=1e-5, rtol=1e-4)
+        assert replica["seed"] == alone["seed"] == 5 + number
+        assert replica["tested_epoch"] == alone["tested_epoch"]
+        for name in ("test/acc", "test/loss", "val/acc", "val/loss", "dead_layers"):
+            assert replica[name] == pytest.approx(alone[name], abs=1e-4)
+        for one, other in zip(replica["history"], alone["history"], strict=True):
+            assert one == pytest.approx(other | {"seconds": one["seconds"]}, abs=1e-4)
+
+
+def test_a_dead_replica_is_named_and_the_others_go_on(train: Train, caplog: pytest.LogCaptureFixture) -> None:
+    class KillSecond(Callback):
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            nn.init.constant_(pl_module.network.layers[0].bias[1], -1e6)
+
+    with caplog.at_level(logging.WARNING, logger="catdog"):
+        record = train(hidden=(5,), replicas=3, seed=1, callbacks=(KillSecond(),))
+    assert [replica["dead_layers"] for replica in record["replicas"]] == [0, 1, 0]
+    assert [message for message in caplog.messages if "hidden layer 1 of seed 2 is dead" in message]
+    assert len({replica["val/loss"] for replica in record["replicas"]}) == 3

@@ -35,7 +35,7 @@ def test_every_config_composes_and_builds(option: str, photo_root: Path) -> None
     config = composed(option, *root)
     data = build(config, "data")
     assert isinstance(data, CatDogDataModule)
-    model = build(config, "model", image_size=data.image_size, class_names=data.class_names)
+    model = build(config, "model", image_size=data.image_size, class_names=data.class_names, seed=0)
     assert isinstance(model, CatDogClassifier)
     if option not in ("trainer=gpu", "trainer=mps"):  # this machine may have none
         assert isinstance(build(config, "trainer", logger=False), Trainer)
@@ -63,17 +63,19 @@ def test_the_exercise_is_the_default() -> None:
         "fold": 0,
         "shuffle_seed": 0,
         "augment": False,
+        "steps_per_execution": 50,
+        "device_cache": "auto",
         "max_unreadable": 0.01,
         "cache_dir": "outputs/cache",
     }
     assert config["trainer"]["max_epochs"] == 10
-    assert config["model"]["lr"] == 0.01
+    assert (config["model"]["lr"], config["model"]["replicas"]) == (0.01, 1)
     widths = {name: composed(f"model={name}").model.hidden for name in ("logistic", "shallow", "deep")}
     assert widths == {"logistic": [], "shallow": [4], "deep": [5, 5, 3]}
 
 
 def test_hidden_widths_reach_the_checkpoint_as_a_plain_list() -> None:
-    model = build(composed("model.hidden=[64,32]"), "model", image_size=8, class_names=("a", "b"))
+    model = build(composed("model.hidden=[64,32]"), "model", image_size=8, class_names=("a", "b"), seed=0)
     assert model.hparams["hidden"] == [64, 32]
     assert type(model.hparams["hidden"]) is list
 
@@ -101,7 +103,7 @@ def test_a_folder_has_to_be_given_with_its_source_and_only_there() -> None:
 
 @pytest.mark.parametrize("text", ["abc", "[0]", "[5,abc]", "4", "null", "[1.5]"])
 def test_hidden_widths_from_the_command_line_are_checked(text: str) -> None:
-    make = partial(build, composed(f"model.hidden={text}"), "model", image_size=8, class_names=("a", "b"))
+    make = partial(build, composed(f"model.hidden={text}"), "model", image_size=8, class_names=("a", "b"), seed=0)
     with pytest.raises(Exception, match="model.hidden must be a list of whole numbers") as caught:
         make()
     assert isinstance(caught.value.__cause__, InputError)

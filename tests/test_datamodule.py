@@ -1,4 +1,5 @@
 import itertools
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lightning import Callback
 
-from catdog.data import DrawnSource, FolderSource, split_indices
+from catdog.data import CatDogDataModule, DrawnSource, FolderSource, split_indices
 from catdog.errors import InputError
-from conftest import MakeData
+from conftest import MakeData, Train
 
 
 @given(count=st.integers(10, 3000), seed=st.integers(0, 2**32))
@@ -69,6 +71,22 @@ def test_every_epoch_has_an_order_of_its_own_that_the_seed_gives(make_data: Make
     assert epoch_order(other, 1) != second
 
 
+def batches(data: CatDogDataModule, loader: Iterable[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """All batches of a loader, as the classifier gets them."""
+    loaded = (batch for rows in loader for batch in data.on_after_batch_transfer(rows, 0))
+    return [(images.clone(), labels) for images, labels in loaded]
+
+
+class CountSteps(Callback):
+    """Counts the optimizer's steps."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def on_before_optimizer_step(self, *args: Any) -> None:
+        self.steps += 1
+
+
 def test_batches_are_whole_tensors_scaled_to_plus_minus_one(make_data: MakeData) -> None:
     data = make_data()
     data.setup()
@@ -77,28 +95,42 @@ def test_batches_are_whole_tensors_scaled_to_plus_minus_one(make_data: MakeData)
         (data.val, data.val_dataloader()),
         (data.test, data.test_dataloader()),
     ):
-        batches = [(images.clone(), labels) for images, labels in (data.on_after_batch_transfer(b, 0) for b in loader)]
-        images, labels = (torch.cat(column) for column in zip(*batches, strict=True))
+        images, labels = (torch.cat(column) for column in zip(*batches(data, loader), strict=True))
         assert images.dtype == labels.dtype == torch.float32
         assert images.shape == (len(part), 3, 16, 16)
         order = list(loader.sampler)
-        expected = part.store.pixels[part.rows[order]].to(torch.float64) / 127.5 - 1
+        expected = data.store.pixels[part.rows[order]].to(torch.float64) / 127.5 - 1
         torch.testing.assert_close(images, expected.float(), atol=1e-6, rtol=0)
         assert labels.equal(part.labels[order])
 
 
 def test_the_training_batches_have_the_size_asked_for(make_data: MakeData) -> None:
-    data = make_data(batch_size=32)
-    data.setup()
-    assert [len(labels) for _, labels in data.train_dataloader()] == [32, 32, 16]
+    for steps_per_execution in (1, 2, 50):
+        data = make_data(batch_size=32, steps_per_execution=steps_per_execution)
+        data.setup()
+        assert [len(labels) for _, labels in batches(data, data.train_dataloader())] == [32, 32, 16]
+
+
+def test_how_many_batches_are_handed_over_does_not_change_them(make_data: MakeData) -> None:
+    data, other = make_data(steps_per_execution=1), make_data(steps_per_execution=4)
+    for each in (data, other):
+        each.setup()
+    for one, two in zip(batches(data, data.train_dataloader()), batches(other, other.train_dataloader()), strict=True):
+        assert one[0].equal(two[0])
+        assert one[1].equal(two[1])
+
+
+def test_a_trainer_that_counts_batches_is_handed_single_ones(train: Train) -> None:
+    for options, steps in (({"limit_train_batches": 3}, 6), ({"max_steps": 13}, 13)):
+        train(str(options), max_epochs=2, trainer=options, callbacks=(count := CountSteps(),))
+        assert count.steps == steps
 
 
 def test_scaling_leaves_the_store_as_it_was(make_data: MakeData) -> None:
     data = make_data()
     data.setup()
     before = data.store.pixels.clone()
-    for batch in data.train_dataloader():
-        data.on_after_batch_transfer(batch, 0)
+    batches(data, data.train_dataloader())
     assert data.store.pixels.equal(before)
 
 
@@ -108,6 +140,8 @@ def test_scaling_leaves_the_store_as_it_was(make_data: MakeData) -> None:
         ({"batch_size": 0}, "data.batch_size must be a whole number of at least 1, got 0"),
         ({"batch_size": "abc"}, "data.batch_size must be .* got 'abc'"),
         ({"image_size": 0}, "data.image_size must be a whole number of at least 1, got 0"),
+        ({"steps_per_execution": 0}, "data.steps_per_execution must be a whole number of at least 1, got 0"),
+        ({"device_cache": "always"}, "data.device_cache must be true, false or auto, got 'always'"),
         ({"split_seed": -1}, "data.split_seed must be a whole number of at least 0, got -1"),
         ({"max_unreadable": 2}, "data.max_unreadable is a share between 0 and 1, got 2"),
     ],

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -5,19 +7,36 @@ import torch
 from catdog import figures
 
 
-def test_curves_show_every_epoch_of_both_parts_and_mark_the_best() -> None:
+def test_curves_show_every_epoch_of_both_parts_and_mark_the_tested_one() -> None:
     epochs = [
         {"epoch": n, "train/loss": 1 / n, "train/acc": 0.6, "val/loss": abs(n - 2) + 0.5, "val/acc": n / 10}
         for n in (1, 2, 3)
     ]
-    figure = figures.curves(epochs, title="hidden layers [4]: 0.6", chance=0.55)
+    figure = figures.curves([{"history": epochs, "tested_epoch": 2}], title="hidden layers [4]: 0.6", chance=0.55)
     loss, accuracy = figure.axes
     lines = {line.get_label(): np.asarray(line.get_xydata(), dtype=float) for line in accuracy.lines}
     np.testing.assert_allclose(lines["validation"], [[1, 0.1], [2, 0.2], [3, 0.3]])
-    np.testing.assert_allclose(lines["best checkpoint"], [[2, 0.2]])
+    np.testing.assert_allclose(lines["tested weights"], [[2, 0.2]])
     np.testing.assert_allclose((lines["chance 0.55"])[:, 1], 0.55)
     np.testing.assert_allclose(np.asarray(loss.lines[0].get_ydata(), dtype=float), [1, 1 / 2, 1 / 3])
     assert figure.get_suptitle() == "hidden layers [4]: 0.6"
+
+
+def test_curves_of_replicas_are_their_mean_and_mark_each() -> None:
+    replicas = [
+        {
+            "tested_epoch": tested,
+            "history": [
+                {"epoch": n, "train/loss": 1, "train/acc": 0.6, "val/loss": 1, "val/acc": n * tested / 10}
+                for n in (1, 2)
+            ],
+        }
+        for tested in (1, 2)
+    ]
+    accuracy = figures.curves(replicas, title="", chance=0.5).axes[1]
+    lines = {line.get_label(): np.asarray(line.get_xydata(), dtype=float) for line in accuracy.lines}
+    np.testing.assert_allclose(lines["validation"], [[1, 0.15], [2, 0.3]])
+    np.testing.assert_allclose(lines["tested weights"], [[1, 0.1], [2, 0.4]])
 
 
 def test_weight_pictures_are_grey_at_zero_and_scaled_per_unit() -> None:
@@ -31,16 +50,32 @@ def test_weight_pictures_are_grey_at_zero_and_scaled_per_unit() -> None:
 
 
 @pytest.mark.parametrize("most", [2, 16])
-def test_mistakes_come_most_confident_first(most: int) -> None:
+def test_mistakes_come_most_confident_first(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(figures, "contact_sheet", lambda *arguments: seen.extend(arguments))
     labels = torch.tensor([0.0, 0.0, 1.0, 1.0])
     probabilities = torch.tensor([0.9, 0.2, 0.01, 0.4])
-    figure = figures.mistakes(torch.zeros(4, 3, 2, 2, dtype=torch.uint8), labels, probabilities, ("cat", "dog"), most)
-    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
-    assert titles == ["dog as cat, 99%", "cat as dog, 90%", "dog as cat, 60%"][:most]
-    assert "3 mistakes in 4" in figure.get_suptitle()
+    photos = torch.arange(4, dtype=torch.uint8).reshape(4, 1, 1, 1).expand(4, 3, 2, 2)
+    figures.mistakes(photos, labels, probabilities, ("cat", "dog"), most)
+    pixels, captions, title = seen
+    assert captions == ["dog as cat, 99%", "cat as dog, 90%", "dog as cat, 60%"][:most]
+    assert pixels[:, 0, 0, 0].tolist() == [2, 0, 3][:most]
+    assert "3 mistakes in 4" in title
+
+
+def test_a_contact_sheet_shows_its_photos_in_rows() -> None:
+    colors = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    photos = torch.tensor(colors, dtype=torch.uint8).reshape(3, 3, 1, 1).expand(3, 3, 8, 8)
+    sheet = figures.contact_sheet(photos, ["one", "two", "three"], "title", columns=2)
+    found = {
+        color: sheet.getbbox() and np.argwhere((np.asarray(sheet) == color).all(axis=2)).mean(0) for color in colors
+    }
+    (top, left), (same_top, right), (bottom, same_left) = found.values()
+    assert top == same_top < bottom
+    assert left == same_left < right
 
 
 def test_no_mistake_is_an_empty_sheet() -> None:
     photo = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
-    figure = figures.mistakes(photo, torch.tensor([1.0]), torch.tensor([0.9]), ("cat", "dog"))
-    assert not any(axes.get_title() for axes in figure.axes)
+    sheet = figures.mistakes(photo, torch.tensor([1.0]), torch.tensor([0.9]), ("cat", "dog"))
+    assert sheet.height < 100

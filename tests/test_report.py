@@ -36,13 +36,13 @@ def save_run(folder: Path, hidden: list[int], epochs: int, seed: int, correct: N
     record = {
         "status": "finished", "hidden": hidden, "depth": len(hidden), "parameters": 7, "epochs": epochs, "seed": seed,
         "fold": 0, "split_seed": 0, "accelerator": "cpu", "photos": {"train": 320, "val": 200, "test": len(PHOTOS)},
-        "chance": 0.5, "test/acc": float(correct.mean()), "val/acc": 0.7, "dead_layers": seed % 2,
+        "shuffle_seed": seed, "chance": 0.5, "test/acc": float(correct.mean()), "val/acc": 0.7, "dead_layers": seed % 2,
         "seconds_per_epoch": 0.5, "seconds": 10.0, "history": history, "config": config(hidden, epochs, seed, **extra),
     }  # fmt: skip
     (folder / "metrics.json").write_text(json.dumps(record))
     with open(folder / "predictions.csv", "w", newline="") as file:
-        rows = zip(PHOTOS, [0] * len(PHOTOS), np.where(correct, 0.2, 0.8), strict=True)
-        csv.writer(file).writerows([("path", "label", "probability"), *rows])
+        rows = zip(PHOTOS, [0] * len(PHOTOS), [seed] * len(PHOTOS), np.where(correct, 0.2, 0.8), strict=True)
+        csv.writer(file).writerows([("path", "label", "seed", "probability"), *rows])
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def test_a_run_that_was_cut_off_after_its_last_epoch_is_tested_only(train: Train
     (tmp_path / "run/metrics.json").unlink()
     second = train("run", max_epochs=3)
     assert (tmp_path / "run/checkpoints/last.ckpt").stat().st_mtime_ns == weights
-    for name in ("history", "test/acc", "test/loss", "tested_epoch"):
+    for name in ("history", "test/acc", "test/loss", "replicas"):
         assert second[name] == first[name]
 
 

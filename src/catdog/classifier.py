@@ -1,91 +1,145 @@
 """CatDogClassifier: the network with its loss, metrics and optimizer."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
 from lightning import LightningModule
-from torch import Tensor, nn
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor
 from torch.nn import functional
-from torchmetrics import MeanMetric, Metric
-from torchmetrics.classification import BinaryAccuracy
+from torchmetrics import Metric
 
-from catdog.errors import InputError
+from catdog.errors import InputError, check_whole_number
 from catdog.network import FullyConnected
 
 logger = logging.getLogger(__name__)
 
 PARTS = ("train", "val", "test")
+Batch = tuple[Tensor, Tensor]  # images, labels
+
+
+class LossAndAccuracy(Metric):
+    """Binary cross-entropy and accuracy of every replica, over all photos and processes.
+
+    A photo is taken for class 1 where its logit is above 0, which is where its probability is above 0.5.
+    """
+
+    full_state_update = False
+    loss: Tensor
+    correct: Tensor
+    photos: Tensor
+
+    def __init__(self, replicas: int) -> None:
+        super().__init__()
+        self.add_state("loss", torch.zeros(replicas), dist_reduce_fx="sum")
+        self.add_state("correct", torch.zeros(replicas, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("photos", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Count in some photos: logits (replicas, photos) and labels (photos,), 0 or 1."""
+        self.loss += losses(logits, labels).sum(1)
+        self.correct += ((logits > 0) == (labels > 0.5)).sum(1)
+        self.photos += labels.numel()
+
+    def compute(self) -> dict[str, Tensor]:
+        """`loss` and `acc`, float32 (replicas,)."""
+        return {"loss": self.loss / self.photos, "acc": self.correct / self.photos}
+
+
+def losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross-entropy of every photo, (replicas, photos), for logits (replicas, photos) and labels (photos,).
+
+    From logits it is the same as after a sigmoid, without its overflow.
+    """
+    return functional.binary_cross_entropy_with_logits(logits, labels.expand_as(logits), reduction="none")
 
 
 class CatDogClassifier(LightningModule):
-    """A fully connected network of any depth, trained with binary cross-entropy and plain SGD.
+    """Fully connected networks of any depth, trained with binary cross-entropy and plain SGD.
 
-    Logs loss and accuracy of each part of the split once per epoch, as `train/loss`, `train/acc`, `val/loss` and so
-    on. The loss is computed on logits: the same as BCE after a sigmoid, without its overflow. A photo is taken for
-    class 1 where its logit is above 0, which is where its probability is above 0.5.
+    Several replicas learn side by side from the same batches, each from initial weights of its own and by its own
+    loss. Loss and accuracy of each part of the split are logged once per epoch, as `train/loss`, `train/acc`,
+    `val/loss` and so on: their mean over the replicas, and where there are several, as `val/acc_sd` and so on, the
+    standard deviation between them.
 
     Args:
         hidden: widths of the hidden layers; `[]` gives logistic regression. See `FullyConnected`.
         lr: learning rate.
+        replicas: how many networks to train.
         image_size: height and width of the RGB images in pixels.
         class_names: names of class 0 and class 1, kept for those who load the checkpoint.
+        seed: of the initial weights; the replicas' are seed, seed + 1, seed + 2 …
 
     Attributes:
-        dead_layers: hidden layers, counted from 1, of which no unit was active on any photo of the last validation.
-        test_logits: logits of the test photos, (photos,), in order, after a test.
+        epoch_metrics: of every replica, float32 (replicas,): what was last logged.
+        dead_layers: of every replica, hidden layers, counted from 1, of which no unit was active on any photo of the
+            last validation.
+        test_logits: logits of the test photos, (replicas, photos), in order, after a test.
 
     Raises:
-        InputError: a width or the learning rate makes no sense.
+        InputError: a width, the learning rate or the number of replicas makes no sense.
     """
 
-    def __init__(self, hidden: Sequence[int], lr: float, image_size: int, class_names: Sequence[str]) -> None:
+    def __init__(
+        self, hidden: Sequence[int], lr: float, replicas: int, image_size: int, class_names: Sequence[str], seed: int
+    ) -> None:
         super().__init__()
         if not isinstance(lr, int | float) or not 0 < lr < float("inf"):
             raise InputError(f"model.lr must be a number above 0, got {lr!r}")
+        check_whole_number("model.replicas", replicas, least=1)
         self.save_hyperparameters(logger=False)
-        self.network = FullyConnected(3 * image_size**2, hidden)
-        self.metrics = nn.ModuleDict()
-        for part in PARTS:
-            self.metrics[f"{part}/loss"] = MeanMetric(nan_strategy="disable")  # NaN is shown, not skipped
-            self.metrics[f"{part}/acc"] = BinaryAccuracy(validate_args=False)
-        self.dead_layers: list[int] = []
+        self.automatic_optimization = False  # Lightning hands over many batches at a time; see training_step
+        self.seeds = range(seed, seed + replicas)
+        self.network = FullyConnected(3 * image_size**2, hidden, self.seeds)
+        self.metric = LossAndAccuracy(replicas)  # one for all parts, because it counts one part's epoch at a time
+        self.epoch_metrics: dict[str, Tensor] = {}
+        self.dead_layers: list[list[int]] = [[] for _ in self.seeds]
         self.test_logits = torch.empty(0)
-        self._outputs: dict[str, list[tuple[Tensor, Tensor]]] = {part: [] for part in PARTS}
-        self._active: list[Tensor] = []  # per hidden layer, bool (width,): active on any validation photo so far
-        self._warned_of: set[int] = set()
+        self._outputs: dict[str, list[Batch]] = {part: [] for part in PARTS}  # logits, labels
+        self._active: list[Tensor] = []  # per hidden layer, bool (replicas, width): on any validation photo so far
+        self._warned_of: set[tuple[int, int]] = set()  # replica, layer
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of class 1, float32 (batch,), for images in [-1, 1], float32 (batch, 3, image_size, image_size)."""
+        """Logits of class 1, float32 (replicas, batch), for float32 (batch, 3, image_size, image_size) in [-1, 1]."""
         return self.network(images)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Plain SGD over all parameters."""
         return torch.optim.SGD(self.parameters(), lr=self.hparams["lr"])
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The loss of one training batch, a scalar."""
-        return self._shared_step(batch, "train")
+    def training_step(self, batches: Iterable[Batch], batch_idx: int) -> None:
+        """Learn from some batches, one step of the optimizer for each.
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """One validation batch."""
-        self._shared_step(batch, "val")
+        Lightning's own work per call of this method takes longer than such a small net's step.
+        """
+        optimizer = cast(LightningOptimizer, self.optimizers())
+        for images, labels in batches:
+            loss = losses(self._shared_step(images, labels, "train"), labels)
+            optimizer.zero_grad()
+            self.manual_backward(loss.mean(1).sum())  # no replica's gradient depends on another's loss
+            optimizer.step()
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """One test batch."""
-        self._shared_step(batch, "test")
+    def validation_step(self, batches: Iterable[Batch], batch_idx: int) -> None:
+        """Some validation batches."""
+        for images, labels in batches:
+            self._shared_step(images, labels, "val")
 
-    def _shared_step(self, batch: tuple[Tensor, Tensor], part: str) -> Tensor:
-        images, labels = batch
+    def test_step(self, batches: Iterable[Batch], batch_idx: int) -> None:
+        """Some test batches."""
+        for images, labels in batches:
+            self._shared_step(images, labels, "test")
+
+    def _shared_step(self, images: Tensor, labels: Tensor, part: str) -> Tensor:
         *hidden, logits = self.network.activations(images)
-        logits = logits.squeeze(1)
+        logits = logits.squeeze(2)
         if part == "val":
-            active = [(values > 0).any(dim=0) for values in hidden]
+            active = [(values > 0).any(dim=1) for values in hidden]
             self._active = [a | b for a, b in zip(self._active, active, strict=True)] if self._active else active
         # Kept for one update per epoch, because a metric's update costs as much as the training step of a small net.
         self._outputs[part].append((logits.detach(), labels))
-        return functional.binary_cross_entropy_with_logits(logits, labels)
+        return logits
 
     def on_validation_epoch_start(self) -> None:
         """Forget which units were active."""
@@ -96,25 +150,36 @@ class CatDogClassifier(LightningModule):
         if self._outputs["train"]:
             self._log_epoch("train")
         self._log_epoch("val")
-        self.dead_layers = [number for number, active in enumerate(self._active, start=1) if not active.any()]
-        for number in set(self.dead_layers) - self._warned_of:
+        dead = [~active.any(dim=1) for active in self._active]  # per layer, bool (replicas,)
+        layers = torch.stack(dead, dim=1).tolist() if dead else [[] for _ in self.seeds]
+        self.dead_layers = [[number for number, is_dead in enumerate(row, start=1) if is_dead] for row in layers]
+        for replica, numbers in enumerate(self.dead_layers):
+            for number in numbers:
+                self._warn_of_dead_layer(replica, number)
+
+    def _warn_of_dead_layer(self, replica: int, number: int) -> None:
+        if (replica, number) not in self._warned_of:
+            self._warned_of.add((replica, number))
             logger.warning(
-                "epoch %d: hidden layer %d is dead, none of its %d units is active on any validation photo; the net's "
-                "output is constant, try another seed or wider layers",
-                self.current_epoch + 1, number, len(self._active[number - 1]),
+                "epoch %d: hidden layer %d of seed %d is dead, none of its %d units is active on any validation photo; "
+                "the net's output is constant, try another seed or wider layers",
+                self.current_epoch + 1, number, self.seeds[replica], self._active[number - 1].shape[1],
             )  # fmt: skip
-        self._warned_of.update(self.dead_layers)
 
     def on_test_epoch_end(self) -> None:
         """Log the test and keep its logits."""
         self.test_logits = self._log_epoch("test").cpu()
 
     def _log_epoch(self, part: str) -> Tensor:
-        logits, labels = (torch.cat(column) for column in zip(*self._outputs[part], strict=True))
+        logits, labels = (torch.cat(column, dim=-1) for column in zip(*self._outputs[part], strict=True))
         self._outputs[part].clear()
-        loss, accuracy = (cast(Metric, self.metrics[f"{part}/{name}"]) for name in ("loss", "acc"))
-        loss.update(functional.binary_cross_entropy_with_logits(logits, labels, reduction="none"))
-        accuracy.update(logits > 0, labels)
-        self.log_dict({f"{part}/loss": loss, f"{part}/acc": accuracy})
+        self.metric.update(logits, labels)
+        for name, values in self.metric.compute().items():
+            values = values.reshape(-1)  # torchmetrics makes a scalar of a single one
+            self.epoch_metrics[f"{part}/{name}"] = values
+            self.log(f"{part}/{name}", values.mean(), sync_dist=True)
+            if len(values) > 1:
+                self.log(f"{part}/{name}_sd", values.std(), sync_dist=True)
+        self.metric.reset()
         self.log("step", float(self.current_epoch + 1), sync_dist=True)  # TensorBoard's axis, which so counts epochs
         return logits

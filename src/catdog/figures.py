@@ -1,41 +1,56 @@
 """Pictures: learning curves, hidden units, mistakes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 TRAIN_COLOR, VAL_COLOR = "tab:blue", "tab:orange"
 
 
-def curves(epochs: Sequence[dict[str, float]], title: str, chance: float) -> Figure:
-    """Loss and accuracy against epochs, side by side, with the epoch of the best checkpoint marked.
+def curves(replicas: Sequence[dict[str, Any]], title: str, chance: float) -> Figure:
+    """Loss and accuracy against epochs, side by side; the mean of several replicas in a band of ±1 sd.
+
+    A star for each replica marks the epoch whose weights were tested.
 
     Args:
-        epochs: the records of `History`.
+        replicas: of each its `history`, the records of its epochs, and its `tested_epoch`.
         title: what was trained, and its result.
         chance: accuracy of always naming the larger class of the validation photos.
     """
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     figure.suptitle(title)
-    numbers = [epoch["epoch"] for epoch in epochs]
-    best = min(epochs, key=lambda epoch: epoch["val/loss"])
+    histories = [replica["history"] for replica in replicas]
+    numbers = [epoch["epoch"] for epoch in histories[0]]
+    tested = [history[replica["tested_epoch"] - 1] for replica, history in zip(replicas, histories, strict=True)]
     loss, accuracy = figure.subplots(1, 2)
     for axes, name, label in ((loss, "loss", "binary cross-entropy"), (accuracy, "acc", "accuracy")):
-        marker = "o" if len(epochs) == 1 else ""
         for part, color, word in (("train", TRAIN_COLOR, "training"), ("val", VAL_COLOR, "validation")):
-            values = [epoch[f"{part}/{name}"] for epoch in epochs]
-            axes.plot(numbers, values, color=color, marker=marker, label=word)
-        axes.plot(best["epoch"], best[f"val/{name}"], "*", color=VAL_COLOR, markersize=12, label="best checkpoint")
+            values = np.array([[epoch[f"{part}/{name}"] for epoch in history] for history in histories])
+            _mean_and_spread(axes, numbers, values, color=color, marker="o" if len(numbers) == 1 else "", label=word)
+        stars = [epoch["epoch"] for epoch in tested], [epoch[f"val/{name}"] for epoch in tested]
+        axes.plot(*stars, "*", color=VAL_COLOR, markersize=12 if len(tested) == 1 else 7, label="tested weights")
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
     accuracy.axhline(chance, color="gray", linestyle="--", label=f"chance {chance:.2f}")
     loss.legend()
     accuracy.legend()
     return figure
+
+
+def _mean_and_spread(
+    axes: Axes, epochs: ArrayLike, values: NDArray[np.float64], style: str = "-", *, color: str, **line: Any
+) -> None:
+    """The mean of values, (runs, epochs), as a line in a band of ±1 standard deviation."""
+    mean, spread = values.mean(axis=0), values.std(axis=0)
+    axes.plot(epochs, mean, style, color=color, **line)
+    axes.fill_between(epochs, mean - spread, mean + spread, color=color, alpha=0.12, linewidth=0)
 
 
 def weight_pictures(weights: Tensor, image_size: int) -> Tensor:
@@ -53,7 +68,7 @@ def weight_pictures(weights: Tensor, image_size: int) -> Tensor:
 
 def mistakes(
     pixels: Tensor, labels: Tensor, probabilities: Tensor, class_names: Sequence[str], most: int = 16
-) -> Figure:
+) -> Image.Image:
     """The wrongly classified photos, most confident first, each with what it is and what it was taken for.
 
     Args:
@@ -66,19 +81,35 @@ def mistakes(
     wrong = ((probabilities > 0.5) != (labels > 0.5)).nonzero().squeeze(1)
     confidence = (probabilities[wrong] - 0.5).abs()
     shown = wrong[confidence.argsort(descending=True, stable=True)[:most]]
-    columns = 4
-    rows = max(1, -(-len(shown) // columns))
-    figure = Figure(figsize=(2.4 * columns, 2.6 * rows), layout="constrained")
-    figure.suptitle(f"the most confident of {len(wrong)} mistakes in {len(labels)} test photos")
-    grid = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes in grid:
-        axes.axis("off")
-    for axes, row in zip(grid, shown.tolist(), strict=False):
-        taken_for = int(probabilities[row] > 0.5)
-        probability = probabilities[row].item() if taken_for else 1 - probabilities[row].item()
-        axes.imshow(pixels[row].permute(1, 2, 0).numpy())
-        axes.set_title(f"{class_names[int(labels[row])]} as {class_names[taken_for]}, {probability:.0%}", fontsize=9)
-    return figure
+    captions = []
+    for label, probability in zip(labels[shown].int().tolist(), probabilities[shown].tolist(), strict=True):
+        certainty = max(probability, 1 - probability)
+        captions.append(f"{class_names[label]} as {class_names[1 - label]}, {certainty:.0%}")
+    title = f"the most confident of {len(wrong)} mistakes in {len(labels)} test photos"
+    return contact_sheet(pixels[shown], captions, title)
+
+
+def contact_sheet(pixels: Tensor, captions: Sequence[str], title: str, columns: int = 4) -> Image.Image:
+    """Photos in rows, each with its caption below. Drawn by Pillow: Matplotlib takes a second for sixteen.
+
+    Args:
+        pixels: uint8 (photos, 3, height, width).
+        captions: one per photo.
+        title: written above them.
+        columns: photos in a row.
+    """
+    side, gap, line = 180, 12, 20  # pixels
+    rows = -(-len(captions) // columns)
+    sheet = Image.new("RGB", (columns * (side + gap) + gap, rows * (side + line + gap) + line + 2 * gap), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
+    draw.text((gap, gap), title, fill="black", font=font)
+    for number, (photo, caption) in enumerate(zip(pixels, captions, strict=True)):
+        left = gap + number % columns * (side + gap)
+        top = line + 2 * gap + number // columns * (side + line + gap)
+        image = Image.fromarray(photo.permute(1, 2, 0).numpy()).resize((side, side), Image.Resampling.BICUBIC)
+        sheet.paste(image, (left, top))
+        draw.text((left, top + side + 2), caption, fill="black", font=font)
+    return sheet
 
 
 def comparison(settings: Sequence[tuple[str, int, NDArray[np.float64], NDArray[np.float64]]], chance: float) -> Figure:
@@ -90,19 +121,16 @@ def comparison(settings: Sequence[tuple[str, int, NDArray[np.float64], NDArray[n
     """
     figure = Figure(figsize=(13, 5), layout="constrained")
     nets = list(dict.fromkeys(net for net, *_ in settings))
-    for column, (axes, label) in enumerate(
-        zip(figure.subplots(1, 2), ("training loss", "validation accuracy"), strict=True)
-    ):
+    words = ("training loss", "validation accuracy")
+    for column, (axes, word) in enumerate(zip(figure.subplots(1, 2), words, strict=True)):
         for net, epochs, *curves in settings:
             values = curves[column]
             numbers = np.arange(1, values.shape[1] + 1)
-            mean, spread = values.mean(axis=0), values.std(axis=0)
             style = "-" if epochs == max(other for name, other, *_ in settings if name == net) else ":"
-            color = f"C{nets.index(net)}"
-            axes.plot(numbers, mean, style, color=color, label=f"{net}, {epochs} epochs, {len(values)} runs")
-            axes.fill_between(numbers, mean - spread, mean + spread, color=color, alpha=0.12, linewidth=0)
+            label = f"{net}, {epochs} epochs, {len(values)} runs"
+            _mean_and_spread(axes, numbers, values, style, color=f"C{nets.index(net)}", label=label)
         axes.axvline(10, color="gray", linestyle=":", linewidth=1)
-        axes.set(xlabel="epoch", ylabel=label)
+        axes.set(xlabel="epoch", ylabel=word)
         axes.grid(alpha=0.3)
     axes.axhline(chance, color="gray", linestyle="--", label=f"chance {chance:.2f}")
     axes.legend(fontsize="small")

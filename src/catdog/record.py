@@ -5,24 +5,26 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
+from statistics import mean, median, stdev
 from typing import Any, cast
 
+import numpy as np
 import torch
 from lightning import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from catdog import figures
-from catdog.classifier import CatDogClassifier
+from catdog.classifier import CatDogClassifier, losses
 from catdog.data import CatDogDataModule
+from catdog.epochs import History
 from catdog.errors import InputError, UnavailableError
 from catdog.network import net_name
-from catdog.statistics import wilson_interval
+from catdog.statistics import mean_accuracy, wilson_interval
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +40,8 @@ class Result:
     model: CatDogClassifier
     data: CatDogDataModule
     trainer: Trainer
-    epochs: list[dict[str, float]]
-    tested: dict[str, float]  # the one of the epochs whose weights were tested
-    seed: int
+    history: History
+    tested_epochs: list[int]  # of every replica: the epoch whose weights were tested
     config: dict[str, Any]
 
 
@@ -64,51 +65,54 @@ def save(result: Result, folder: Path, seconds: float) -> dict[str, Any]:
         return metrics
     title = describe(metrics)
     test = result.data.test
-    probabilities = result.model.test_logits.sigmoid()
-    _write_predictions(folder / "predictions.csv", result, probabilities)
+    _write_predictions(folder / "predictions.csv", result)
     figure_path = folder / "curves.png"
-    figures.curves(result.epochs, title, chance=metrics["chance"]).savefig(figure_path, dpi=110)
-    _fill_dashboard(result, metrics, probabilities)
+    figures.curves(metrics["replicas"], title, chance=metrics["chance"]).savefig(figure_path, dpi=110)
+    _fill_dashboard(result, metrics)
     write_atomically(folder / METRICS, json.dumps(metrics, indent=2))
+    epochs = sorted(set(result.tested_epochs))
     logger.info(
         "%s\n"
-        "  on %d test photos, with the weights of epoch %d; always naming the larger class gets %.3f\n"
+        "  on %d test photos, with the weights of epoch %s; always naming the larger class gets %.3f\n"
         "  figure      %s\n"
         "  checkpoints %s\n"
         "  dashboard   tensorboard --logdir %s",
-        title, len(test), metrics["tested_epoch"], metrics["chance"], figure_path, folder / "checkpoints", folder,
+        title, len(test), ", ".join(map(str, epochs)), metrics["chance"],
+        figure_path, folder / "checkpoints", folder,
     )  # fmt: skip
     return metrics
 
 
 def summarize(result: Result, seconds: float) -> dict[str, Any]:
-    """What `metrics.json` holds; times are in seconds."""
-    labels = result.data.test.labels
-    correct = int(((result.model.test_logits > 0) == (labels > 0.5)).sum())
+    """What `metrics.json` holds: of every replica its own result, and their means; times are in seconds."""
+    model, data, epochs = result.model, result.data, result.history.epochs
+    replicas = [_summarize_replica(result, replica) for replica in range(len(model.seeds))]
+    accuracies = [replica["test/acc"] for replica in replicas]
+    correct = ((model.test_logits > 0) == (data.test.labels > 0.5)).double().numpy()
     return {
         "status": "finished",
-        "hidden": list(result.model.hparams["hidden"]),
-        "depth": len(result.model.hparams["hidden"]),
-        "parameters": sum(parameter.numel() for parameter in result.model.parameters()),
-        "epochs": len(result.epochs),
-        "seed": result.seed,
-        "fold": result.data.fold,
-        "split_seed": result.data.split_seed,
+        "hidden": list(model.hparams["hidden"]),
+        "depth": len(model.hparams["hidden"]),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()) // len(replicas),
+        "epochs": len(epochs),
+        "seed": model.seeds[0],
+        "fold": data.fold,
+        "split_seed": data.split_seed,
+        "shuffle_seed": data.shuffle_seed,
         "accelerator": result.trainer.strategy.root_device.type,
-        "photos": {part: len(getattr(result.data, part)) for part in ("train", "val", "test")},
-        "unreadable": len(result.data.store.unreadable),
-        "class_names": list(result.data.class_names),
-        "chance": _majority_share(result.data.store.labels),
-        "tested_epoch": result.tested["epoch"],
-        "test/acc": correct / len(labels),
-        "test/acc_interval": wilson_interval(correct, len(labels)),
-        "test/loss": result.trainer.callback_metrics["test/loss"].item(),
-        "val/acc": result.tested["val/acc"],
-        "val/loss": result.tested["val/loss"],
-        "dead_layers": int(result.tested["dead_layers"]),
-        "seconds_per_epoch": median(epoch["seconds"] for epoch in result.epochs),
+        "photos": {part: len(getattr(data, part)) for part in ("train", "val", "test")},
+        "unreadable": len(data.store.unreadable),
+        "class_names": list(data.class_names),
+        "chance": _majority_share(data.store.labels),
+        **_mean(
+            [{name: replica[name] for name in ("test/acc", "test/loss", "val/acc", "val/loss")} for replica in replicas]
+        ),
+        "test/acc_sd": stdev(accuracies) if len(replicas) > 1 else None,
+        "test/acc_interval": mean_accuracy(correct)[1:] if min(correct.shape) > 1 else replicas[0]["test/acc_interval"],
+        "seconds_per_epoch": median(epoch["seconds"] for epoch in epochs),
         "seconds": seconds,
-        "history": result.epochs,
+        "history": [_mean(rows) for rows in zip(*(replica["history"] for replica in replicas), strict=True)],
+        "replicas": replicas,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "machine": {
             "system": platform.platform(),
@@ -118,6 +122,30 @@ def summarize(result: Result, seconds: float) -> dict[str, Any]:
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
         "config": result.config,
+    }
+
+
+def _mean(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of every entry."""
+    return {name: mean(row[name] for row in rows) for name in rows[0]}
+
+
+def _summarize_replica(result: Result, replica: int) -> dict[str, Any]:
+    history = result.history.of_replica(replica)
+    tested_epoch = result.tested_epochs[replica]
+    tested = history[tested_epoch - 1]
+    logits, labels = result.model.test_logits[replica], result.data.test.labels
+    correct = int(((logits > 0) == (labels > 0.5)).sum())
+    return {
+        "seed": result.model.seeds[replica],
+        "tested_epoch": tested_epoch,
+        "test/acc": correct / len(labels),
+        "test/acc_interval": wilson_interval(correct, len(labels)),
+        "test/loss": losses(logits, labels).mean().item(),
+        "val/acc": tested["val/acc"],
+        "val/loss": tested["val/loss"],
+        "dead_layers": tested["dead_layers"],
+        "history": history,
     }
 
 
@@ -139,10 +167,13 @@ def describe(metrics: dict[str, Any]) -> str:
     name, hidden = net_name(metrics["hidden"]), str(metrics["hidden"])
     net = name if name == hidden else f"{name} {hidden}"
     epochs = "1 epoch" if metrics["epochs"] == 1 else f"{metrics['epochs']} epochs"
-    return f"{net}, {epochs}: test accuracy {metrics['test/acc']:.3f} [{low:.3f}, {high:.3f}]"
+    accuracy = f"{metrics['test/acc']:.3f} [{low:.3f}, {high:.3f}]"
+    if (replicas := len(metrics["replicas"])) == 1:
+        return f"{net}, {epochs}: test accuracy {accuracy}"
+    return f"{net}, {epochs}, {replicas} seeds: mean test accuracy {accuracy}, sd {metrics['test/acc_sd']:.3f}"
 
 
-def _fill_dashboard(result: Result, metrics: dict[str, Any], probabilities: Tensor) -> None:
+def _fill_dashboard(result: Result, metrics: dict[str, Any]) -> None:
     """Add to TensorBoard what is known at the end: graph, first layer, mistakes, hyperparameters with the result."""
     model, test, size = result.model.cpu(), result.data.test, result.data.image_size
     tensorboard = cast(TensorBoardLogger, result.trainer.logger)
@@ -151,15 +182,17 @@ def _fill_dashboard(result: Result, metrics: dict[str, Any], probabilities: Tens
     charts = {"train loss": ["Multiline", ["train/loss"]], "validation accuracy": ["Multiline", ["val/acc"]]}
     writer.add_custom_scalars({"learning curves": charts})
     writer.add_graph(model.network, torch.zeros(1, 3, size, size))
-    pictures = figures.weight_pictures(model.network.input_weights[:MOST_WEIGHT_PICTURES], size)
+    weights = model.network.input_weights.flatten(0, 1)
+    pictures = figures.weight_pictures(weights[:MOST_WEIGHT_PICTURES], size)
     for unit, picture in enumerate(pictures, start=1):
         writer.add_image(f"first_layer/unit_{unit}", picture, epochs)
-    pixels = test.store.pixels[test.rows]
+    pixels = result.data.store.pixels[test.rows]
+    probabilities = model.test_logits.sigmoid().mean(0)
     mistakes = figures.mistakes(pixels, test.labels, probabilities, result.data.class_names)
-    writer.add_figure("test/mistakes", mistakes, epochs)
-    names = ("depth", "parameters", "epochs", "seed", "accelerator")
-    hyperparameters = {"model": net_name(metrics["hidden"]), "lr": model.hparams["lr"]}
-    hyperparameters |= {name: metrics[name] for name in names}
+    writer.add_image("test/mistakes", np.asarray(mistakes), epochs, dataformats="HWC")
+    hyperparameters = {"model": net_name(metrics["hidden"]), "lr": model.hparams["lr"], "seed": model.seeds[0]}
+    hyperparameters |= {"replicas": len(model.seeds)}
+    hyperparameters |= {name: metrics[name] for name in ("depth", "parameters", "epochs", "accelerator")}
     tensorboard.log_hyperparams(hyperparameters, {f"result/{name}": metrics[name] for name in ("test/acc", "val/acc")})
     tensorboard.save()
 
@@ -177,10 +210,16 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
-def _write_predictions(path: Path, result: Result, probabilities: Tensor) -> None:
+def _write_predictions(path: Path, result: Result) -> None:
     test = result.data.test
-    rows = zip(test.names, test.labels.int().tolist(), probabilities.tolist(), strict=True)
-    _write_csv(path, ("path", "label", "probability"), rows)
+    rows = (
+        (name, label, seed, probability)
+        for seed, logits in zip(result.model.seeds, result.model.test_logits, strict=True)
+        for name, label, probability in zip(
+            test.names, test.labels.int().tolist(), logits.sigmoid().tolist(), strict=True
+        )
+    )
+    _write_csv(path, ("path", "label", "seed", "probability"), rows)
 
 
 def _write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> Path:

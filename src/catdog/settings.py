@@ -15,7 +15,10 @@ from catdog.network import net_name
 from catdog.record import METRICS, OUTCOME
 
 # What tells runs of one setting apart; everything else in the configuration makes the setting.
-RUN_KEYS = ("seed", "data.fold", "data.split_seed", "data.shuffle_seed", "data.cache_dir", "ckpt_path")
+RUN_KEYS = (
+    "seed", "model.replicas", "data.fold", "data.split_seed", "data.shuffle_seed", "data.cache_dir", "ckpt_path",
+    "data.steps_per_execution", "data.device_cache",
+)  # fmt: skip
 # Keys that do not change what is learnt: no verdict on accuracy is asked of them.
 MACHINE_KEYS = ("trainer._target_", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy")
 
@@ -58,8 +61,8 @@ class Setting:
         return np.array([curve[:shortest] for curve in curves])
 
     def correct(self) -> pd.DataFrame:
-        """1.0 for correct and 0.0 for wrong, a row per run (seed, fold, split seed) and a column per test photo."""
-        return pd.DataFrame({_run_key(run): _correctness(Path(run["folder"])) for run in self.runs}).T
+        """1.0 for correct and 0.0 for wrong, a row per run (seed, fold, split, order) and a column per test photo."""
+        return pd.DataFrame({_run_key(run): _correctness(run) for run in self.runs}).T
 
 
 def collect(folders: Sequence[Path]) -> list[Setting]:
@@ -86,14 +89,21 @@ def collect(folders: Sequence[Path]) -> list[Setting]:
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:
-    """The records of all runs below a folder; of a run that has both, its result counts."""
+    """The records of all runs below a folder, replicas apart; of a run that has both, its result counts."""
     if not folder.is_dir():
         raise InputError(f"no folder at '{folder}'; give folders with runs below them")
     records = {}
     for name in (OUTCOME, METRICS):
         for path in sorted(folder.rglob(name)):
             records[path.parent] = json.loads(path.read_text()) | {"folder": str(path.parent)}
-    return [records[path] for path in sorted(records)]
+    return [record for path in sorted(records) for record in _of_replicas(records[path])]
+
+
+def _of_replicas(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """A run's record as one for each replica, with its own result and its share of the time."""
+    replicas = record.get("replicas", [{}])
+    times = {name: record[name] / len(replicas) for name in ("seconds", "seconds_per_epoch") if name in record}
+    return [record | times | replica for replica in replicas]
 
 
 def _flat(config: dict[str, Any]) -> dict[str, str]:
@@ -102,10 +112,11 @@ def _flat(config: dict[str, Any]) -> dict[str, str]:
     return {str(key): json.dumps(value, default=str) for key, value in flat.items() if key not in RUN_KEYS}
 
 
-def _run_key(run: dict[str, Any]) -> tuple[int, int, int]:
-    return run["seed"], run["fold"], run["split_seed"]
+def _run_key(run: dict[str, Any]) -> tuple[int, int, int, int]:
+    return run["seed"], run["fold"], run["split_seed"], run["shuffle_seed"]
 
 
-def _correctness(folder: Path) -> "pd.Series[float]":
-    predictions = pd.read_csv(folder / "predictions.csv", index_col="path", keep_default_na=False)
-    return ((predictions["probability"] > 0.5) == (predictions["label"] == 1)).astype(float)
+def _correctness(run: dict[str, Any]) -> "pd.Series[float]":
+    predictions = pd.read_csv(Path(run["folder"]) / "predictions.csv", index_col="path", keep_default_na=False)
+    own = predictions[predictions["seed"] == run["seed"]]
+    return ((own["probability"] > 0.5) == (own["label"] == 1)).astype(float)

@@ -6,7 +6,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +57,12 @@ def run(
 
     Args:
         build_data: makes the data module.
-        build_model: makes the classifier, given `image_size` and `class_names`.
+        build_model: makes the classifier, given `image_size`, `class_names` and `seed`.
         build_trainer: makes the trainer, given `callbacks`, `logger` and `default_root_dir`.
         folder: the run's folder. Where it holds a run of the same `config` and photos, that is gone on with, or its
             record returned; what else it holds is removed.
         config: all that the run depends on, kept in the record.
-        seed: of the initial weights.
+        seed: of the initial weights of the first replica.
         ckpt_path: a run's `last.ckpt` to go on from.
         test_weights: which weights are tested: "best", those of the epoch with the lowest validation loss, or "last".
 
@@ -79,11 +78,11 @@ def run(
         raise InputError(f"test_weights must be best or last, got {test_weights!r}")
     data = build_data()
     seed_everything(seed, verbose=False)
-    model = build_model(image_size=data.image_size, class_names=data.class_names)
-    history, best = History(), RunCheckpoint(folder / "checkpoints", "best", monitor="val/loss")
+    model = build_model(image_size=data.image_size, class_names=data.class_names, seed=seed)
+    history, checkpoint = History(), RunCheckpoint(folder / "checkpoints")
     trainer = _build_trainer(
         build_trainer,
-        callbacks=[history, best, RunCheckpoint(folder / "checkpoints", "last")],
+        callbacks=[history, checkpoint],
         logger=TensorBoardLogger(folder, name="", version="", default_hp_metric=False),
         default_root_dir=folder,
     )
@@ -97,8 +96,8 @@ def run(
     data.setup()
     record.save_unreadable(data, folder)
     _fit(trainer, model, data, history, ckpt_path)
-    tested = _test(trainer, model, data, history, best if test_weights == "best" else None)
-    result = record.Result(model, data, trainer, history.epochs, tested, seed, config)
+    tested_epochs = _test(trainer, model, data, checkpoint, test_weights)
+    result = record.Result(model, data, trainer, history, tested_epochs, config)
     return record.save(result, folder, seconds=time.perf_counter() - started)
 
 
@@ -112,15 +111,16 @@ def _fit(
 
 
 def _test(
-    trainer: Trainer, model: CatDogClassifier, data: CatDogDataModule, history: History, best: RunCheckpoint | None
-) -> dict[str, float]:
-    """Test the best checkpoint's weights, or else those of the last epoch; returns the record of their epoch."""
-    if best is not None:
-        # Not by trainer.test(ckpt_path=…), which would take the history back to that epoch too.
-        model.load_state_dict(torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"])
+    trainer: Trainer, model: CatDogClassifier, data: CatDogDataModule, checkpoint: RunCheckpoint, weights: str
+) -> list[int]:
+    """Save the best weights, test them or else those of the last epoch; returns every replica's epoch."""
+    last = {name: value.clone() for name, value in model.state_dict().items()}
+    checkpoint.save_best(trainer, model)
+    if weights == "last":
+        model.load_state_dict(last)
     resumption.forget_interruption(Path(trainer.default_root_dir))
     trainer.test(model, data, verbose=False)
-    return history.epochs[-1] if best is None else min(history.epochs, key=itemgetter("val/loss"))
+    return [trainer.current_epoch] * len(model.seeds) if weights == "last" else checkpoint.best_epochs.tolist()
 
 
 def _build_trainer(build_trainer: Callable[..., Trainer], **arguments: Any) -> Trainer:
@@ -145,5 +145,5 @@ def _check_resumable(ckpt_path: str, model: CatDogClassifier) -> None:
     except Exception as error:  # whatever a file that is no checkpoint makes the loader raise
         raise InputError(f"ckpt_path: '{ckpt_path}' is no checkpoint of catdog ({type(error).__name__})") from error
     for key, value in model.hparams.items():
-        if key != "lr" and saved.get(key) != value:
+        if key not in ("lr", "seed") and saved.get(key) != value:
             raise InputError(f"ckpt_path: '{ckpt_path}' was trained with {key}={saved.get(key)}, not with {value}")

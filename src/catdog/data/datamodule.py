@@ -1,13 +1,13 @@
 """CatDogDataModule: source → pixel store → seeded split → loaders."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_convert
-from torchvision.transforms import v2
 
 from catdog.data.augmentation import RandomFlipAndCrop
 from catdog.data.pixels import PixelStore, store_key
@@ -16,7 +16,8 @@ from catdog.errors import InputError, check_whole_number
 
 Batch = tuple[Tensor, Tensor]  # images, labels
 
-EVALUATION_BATCH = 256  # photos; the results do not depend on it
+EVALUATION_PHOTOS = 256  # handed to Lightning at a time; what it does per call costs as much as they do
+MINUS_ONE = torch.tensor(-1.0)
 
 
 def split_indices(count: int, seed: int, fold: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -45,18 +46,16 @@ def split_indices(count: int, seed: int, fold: int = 0) -> tuple[Tensor, Tensor,
     return torch.cat(tenths[:8]), tenths[8], tenths[9]
 
 
-class Part(Dataset[Batch]):
-    """One part of the split: the rows of a store, fetched a whole batch at a time.
+class Part(Dataset[Tensor]):
+    """One part of the split: which rows of a store, handed out as row numbers, many at a time.
 
     Attributes:
-        store: the pixels.
-        rows: which of them, int64 (photos,).
+        rows: row numbers, int64 (photos,).
         names: the photos' names, in the order of `rows`.
         labels: float32 (photos,), 0 or 1.
     """
 
     def __init__(self, store: PixelStore, rows: Tensor) -> None:
-        self.store = store
         self.rows = rows
         self.names = [store.names[row] for row in rows.tolist()]
         self.labels = store.labels[rows]
@@ -64,15 +63,16 @@ class Part(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitems__(self, positions: list[int]) -> Batch:
-        return self.store.gather(self.rows[positions])
+    def __getitems__(self, positions: list[int]) -> Tensor:
+        return self.rows[positions]
 
 
 class CatDogDataModule(LightningDataModule):
     """Photos for training: decoded once, split 80/10/10, dealt out in batches.
 
     A batch is (images, labels): float32 images in [-1, 1] of shape (batch, 3, image_size, image_size), and float32
-    labels of shape (batch,). They are uint8 until they have reached the device.
+    labels of shape (batch,). What the loaders deal out are row numbers of the store, of many batches at a time; on
+    the device they become an iterator over the batches.
 
     Args:
         source: makes the source of the photos from `root`.
@@ -83,6 +83,10 @@ class CatDogDataModule(LightningDataModule):
         fold: which tenth of them is tested, 0 to 9.
         shuffle_seed: the order of the training photos, another one in every epoch.
         augment: flip and crop the training photos at random.
+        steps_per_execution: batches per call of the classifier's training step. One, where the trainer is to count
+            batches: with limits on them or on steps.
+        device_cache: whether the pixels are kept in the memory of a GPU: true, false, or auto, which is where they
+            take up at most half of what is free there.
         max_unreadable: largest share of photos that may be unreadable.
         cache_dir: the folder of the pixel stores.
 
@@ -101,6 +105,8 @@ class CatDogDataModule(LightningDataModule):
         fold: int,
         shuffle_seed: int,
         augment: bool,
+        steps_per_execution: int,
+        device_cache: bool | str,
         max_unreadable: float,
         cache_dir: str | Path,
     ) -> None:
@@ -109,6 +115,9 @@ class CatDogDataModule(LightningDataModule):
         check_whole_number("data.batch_size", batch_size, least=1)
         check_whole_number("data.split_seed", split_seed, least=0)
         check_whole_number("data.shuffle_seed", shuffle_seed, least=0)
+        check_whole_number("data.steps_per_execution", steps_per_execution, least=1)
+        if device_cache not in (True, False, "auto"):
+            raise InputError(f"data.device_cache must be true, false or auto, got {device_cache!r}")
         if not isinstance(max_unreadable, int | float) or not 0 <= max_unreadable <= 1:
             raise InputError(f"data.max_unreadable is a share between 0 and 1, got {max_unreadable!r}")
         self.source = source(root)
@@ -118,9 +127,10 @@ class CatDogDataModule(LightningDataModule):
         self.split_seed = split_seed
         self.fold = fold
         self.shuffle_seed = shuffle_seed
+        self.steps_per_execution = steps_per_execution
+        self.device_cache = device_cache
         self.max_unreadable = max_unreadable
         self.cache_dir = cache_dir
-        self.to_unit_range = v2.Normalize(mean=[127.5], std=[127.5], inplace=True)
         self.augmentation = RandomFlipAndCrop() if augment else None
         self._images = torch.empty(0)
 
@@ -128,57 +138,81 @@ class CatDogDataModule(LightningDataModule):
         """Changes whenever the photos or their size do."""
         return store_key(self.source, self.image_size)
 
+    @cached_property
+    def store(self) -> PixelStore:
+        """The decoded photos; the first to ask for them decodes them, unless that was done before."""
+        return PixelStore.of(self.source, self.image_size, self.cache_dir)
+
     def prepare_data(self) -> None:
-        """Decode the photos unless that was done before; one process does it for all.
+        """Have the photos decoded; one process does it for all.
 
         Raises:
             InputError: too many photos are unreadable, or too few are left to split.
         """
-        store = PixelStore.of(self.source, self.image_size, self.cache_dir)
-        total = len(self.source.names)
-        if len(store.unreadable) > self.max_unreadable * total:
-            name, reason = next(iter(store.unreadable.items()))
+        unreadable, total = self.store.unreadable, len(self.source.names)
+        if len(unreadable) > self.max_unreadable * total:
+            name, reason = next(iter(unreadable.items()))
             raise InputError(
-                f"{len(store.unreadable)} of {total} photos are unreadable, more than data.max_unreadable="
+                f"{len(unreadable)} of {total} photos are unreadable, more than data.max_unreadable="
                 f"{self.max_unreadable} allows; the first is '{name}' ({reason})"
             )
-        split_indices(len(store.names), self.split_seed, self.fold)
+        split_indices(len(self.store.names), self.split_seed, self.fold)
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the store and deal out its photos."""
-        self.store = PixelStore.of(self.source, self.image_size, self.cache_dir)
+        """Deal out the photos of the store."""
         parts = split_indices(len(self.store.names), self.split_seed, self.fold)
         self.train, self.val, self.test = (Part(self.store, rows) for rows in parts)
+        self._device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        self._cache = self.store.to(self._device) if self._caches_on(self._device) else self.store
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def _caches_on(self, device: torch.device) -> bool:
+        if self.device_cache == "auto":
+            return device.type == "cuda" and 2 * self.store.pixels.nbytes <= torch.cuda.mem_get_info(device)[0]
+        return bool(self.device_cache)
+
+    @property
+    def _share(self) -> int:
+        """Photos of a batch that this process takes."""
+        return self.batch_size // (self.trainer.world_size if self.trainer else 1)
+
+    def train_dataloader(self) -> DataLoader[Tensor]:
         """All training photos, in an order that depends on `shuffle_seed` and the epoch alone."""
         # Also for one process: unlike a RandomSampler it draws every epoch's order anew from (seed, epoch), so a
         # resumed run goes on with the batches it would have seen.
-        processes, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        trainer = self.trainer
+        processes, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
         if self.batch_size % processes:
             raise InputError(
                 f"data.batch_size={self.batch_size} cannot be shared out evenly among {processes} processes"
             )
-        sampler: DistributedSampler[Batch] = DistributedSampler(self.train, processes, rank, seed=self.shuffle_seed)
-        return DataLoader(
-            self.train, batch_size=self.batch_size // processes, sampler=sampler, collate_fn=default_convert
-        )
+        sampler: DistributedSampler[Tensor] = DistributedSampler(self.train, processes, rank, seed=self.shuffle_seed)
+        counts_batches = trainer is not None and (trainer.limit_train_batches != 1.0 or trainer.max_steps != -1)
+        batches = 1 if counts_batches else self.steps_per_execution
+        return DataLoader(self.train, batch_size=batches * self._share, sampler=sampler, collate_fn=default_convert)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Tensor]:
         """The validation photos, in the split's order."""
-        return DataLoader(self.val, batch_size=EVALUATION_BATCH, collate_fn=default_convert)
+        return DataLoader(self.val, batch_size=EVALUATION_PHOTOS, collate_fn=default_convert)
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> DataLoader[Tensor]:
         """The test photos, in the split's order."""
-        return DataLoader(self.test, batch_size=EVALUATION_BATCH, collate_fn=default_convert)
+        return DataLoader(self.test, batch_size=EVALUATION_PHOTOS, collate_fn=default_convert)
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """On the device: uint8 to [-1, 1], in training augmented. The images hold until the next batch is made."""
-        pixels, labels = batch
+    def transfer_batch_to_device(self, batch: Tensor, device: torch.device, dataloader_idx: int) -> Tensor:
+        """Row numbers go to where the pixels are."""
+        return batch.to(self._cache.pixels.device)
+
+    def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> Iterator[Batch]:
+        """Row numbers become batches, one at a time: the images of one hold until the next is made."""
+        return map(self._load, batch.split(self._share))
+
+    def _load(self, rows: Tensor) -> Batch:
+        pixels, labels = (values.to(self._device) for values in self._cache.gather(rows))
         # One buffer for all batches: the page faults of a fresh one cost more than the arithmetic.
         if len(self._images) < len(pixels) or self._images.device != pixels.device:
             self._images = torch.empty(pixels.shape, device=pixels.device)
-        images = self.to_unit_range(self._images[: len(pixels)].copy_(pixels))
+        images = self._images[: len(pixels)].copy_(pixels)
+        torch.add(MINUS_ONE, images, alpha=1 / 127.5, out=images)  # to [-1, 1], in one pass
         trainer = self.trainer
         if self.augmentation is not None and trainer is not None and trainer.training:
             # From (seed, step) alone, so a resumed run augments as an uninterrupted one does.

@@ -1,5 +1,6 @@
 """PixelStore: every photo decoded and resized once, then memory-mapped by every later run."""
 
+import copy
 import hashlib
 import json
 import os
@@ -63,6 +64,12 @@ class PixelStore:
                 if not folder.exists():
                     _build(source, image_size, folder)
         return cls(folder)
+
+    def to(self, device: torch.device) -> "PixelStore":
+        """The same store with pixels and labels in the memory of a device."""
+        moved = copy.copy(self)
+        moved.pixels, moved.labels = self.pixels.to(device), self.labels.to(device)
+        return moved
 
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels (len(rows), 3, image_size, image_size) and labels (len(rows),) of the photos at `rows`, int64."""
