@@ -27,22 +27,39 @@ def config(hidden: list[int], epochs: int, seed: int, **extra: Any) -> dict[str,
 
 
 def save_run(folder: Path, hidden: list[int], epochs: int, seed: int, correct: NDArray[np.bool_], **extra: Any) -> None:
-    """A run's folder, as a run leaves it, with photos of class 0 that were predicted rightly or wrongly."""
+    """A run's folder, as a run leaves it, with photos of class 0 predicted rightly or wrongly.
+
+    `correct` is (photos,), or (replicas, photos).
+    """
     folder.mkdir(parents=True)
+    correct = np.atleast_2d(correct)
     history = [
         {"epoch": n, "train/loss": 1 / n, "train/acc": 0.5, "val/loss": 1.0, "val/acc": 0.5 + 0.04 * min(n, 5)}
         for n in range(1, epochs + 1)
     ]
+    replicas = [
+        {
+            "seed": seed + n,
+            "test/acc": float(own.mean()),
+            "val/acc": 0.7,
+            "dead_layers": (seed + n) % 2,
+            "history": history,
+        }
+        for n, own in enumerate(correct)
+    ]
     record = {
         "status": "finished", "hidden": hidden, "depth": len(hidden), "parameters": 7, "epochs": epochs, "seed": seed,
-        "fold": 0, "split_seed": 0, "accelerator": "cpu", "photos": {"train": 320, "val": 200, "test": len(PHOTOS)},
-        "shuffle_seed": seed, "chance": 0.5, "test/acc": float(correct.mean()), "val/acc": 0.7, "dead_layers": seed % 2,
-        "seconds_per_epoch": 0.5, "seconds": 10.0, "history": history, "config": config(hidden, epochs, seed, **extra),
+        "fold": 0, "split_seed": 0, "shuffle_seed": seed, "chance": 0.5, "accelerator": "cpu",
+        "photos": {"train": 320, "val": 200, "test": len(PHOTOS)}, "seconds_per_epoch": 0.5, "seconds": 10.0,
+        "replicas": replicas, "config": config(hidden, epochs, seed, **extra),
     }  # fmt: skip
     (folder / "metrics.json").write_text(json.dumps(record))
     with open(folder / "predictions.csv", "w", newline="") as file:
-        rows = zip(PHOTOS, [0] * len(PHOTOS), [seed] * len(PHOTOS), np.where(correct, 0.2, 0.8), strict=True)
-        csv.writer(file).writerows([("path", "label", "seed", "probability"), *rows])
+        writer = csv.writer(file)
+        writer.writerow(("path", "label", "seed", "probability"))
+        for replica, own in zip(replicas, correct, strict=True):
+            probabilities = np.where(own, 0.2, 0.8)
+            writer.writerows((photo, 0, replica["seed"], p) for photo, p in zip(PHOTOS, probabilities, strict=True))
 
 
 @pytest.fixture
@@ -114,6 +131,24 @@ def test_runs_are_paired_by_seed_not_by_order(tmp_path: Path) -> None:
     (verdict,) = report.compare([tmp_path]).verdicts
     assert verdict.difference.mean == 0
     assert verdict.difference.runs == 3
+
+
+def test_replicas_count_as_seeds_and_the_report_says_what_they_share(tmp_path: Path) -> None:
+    correct = np.random.default_rng(0).random((2, 3, len(PHOTOS))) < 0.6
+    for number, hidden in enumerate(([4], [5, 5, 3])):
+        save_run(tmp_path / f"together/{number}", hidden, 2, 0, correct[number])
+        for seed in range(3):
+            save_run(tmp_path / f"apart/{number}-{seed}", hidden, 2, seed, correct[number, seed])
+    together, apart = (report.compare([tmp_path / name]) for name in ("together", "apart"))
+    times = ["seconds", "seconds_per_epoch", "photos_per_second"]
+    pd.testing.assert_frame_equal(together.rows.drop(columns=times), apart.rows.drop(columns=times))
+    assert together.rows["seeds"].tolist() == [3, 3]
+    assert together.rows["seconds"].tolist() == pytest.approx([10, 10])
+    assert together.rows["photos_per_second"].tolist() == pytest.approx([1920, 1920])  # of all replicas
+    assert together.verdicts[0].difference == apart.verdicts[0].difference
+    sentence = "Replicas count as seeds: own initial weights, but the split and batch order of their run."
+    assert sentence in str(together)
+    assert sentence not in str(apart)
 
 
 def test_worse_by_so_many_points_has_an_interval_around_them(tmp_path: Path) -> None:

@@ -83,9 +83,11 @@ class Report:
         lines = [f"- {verdict}" for verdict in self.verdicts]
         if len(lines) > 1:
             lines += ["", f"Intervals are of each pair alone; p is corrected for the {len(lines)} pairs (Holm)."]
-        splits = {(run["split_seed"], run["fold"]) for setting in self.settings for run in setting.runs}
-        if self.verdicts and len(splits) == 1:
+        runs = [run for setting in self.settings for run in setting.runs]
+        if self.verdicts and len({(run["split_seed"], run["fold"]) for run in runs}) == 1:
             lines += ["", "All runs share one split: this holds for its training photos; data.fold=0,1,… tries others."]
+        if any(run["replicas"] > 1 for run in runs):
+            lines += ["", "Replicas count as seeds: own initial weights, but the split and batch order of their run."]
         return "\n".join([_markdown(self.rows), *lines, ""])
 
     def save(self, folder: Path) -> None:

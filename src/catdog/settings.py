@@ -103,7 +103,7 @@ def _of_replicas(record: dict[str, Any]) -> list[dict[str, Any]]:
     """A run's record as one for each replica, with its own result and its share of the time."""
     replicas = record.get("replicas", [{}])
     times = {name: record[name] / len(replicas) for name in ("seconds", "seconds_per_epoch") if name in record}
-    return [record | times | replica for replica in replicas]
+    return [record | times | replica | {"replicas": len(replicas)} for replica in replicas]
 
 
 def _flat(config: dict[str, Any]) -> dict[str, str]:
