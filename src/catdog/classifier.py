@@ -116,9 +116,10 @@ class CatDogClassifier(LightningModule):
         """
         optimizer = cast(LightningOptimizer, self.optimizers())
         for images, labels in batches:
-            loss = losses(self._shared_step(images, labels, "train"), labels)
+            logits = self._shared_step(images, labels, "train")
+            loss = losses(logits, labels).sum() / len(labels)  # no replica's gradient depends on another's part of it
             optimizer.zero_grad()
-            self.manual_backward(loss.mean(1).sum())  # no replica's gradient depends on another's loss
+            self.manual_backward(loss)
             optimizer.step()
 
     def validation_step(self, batches: Iterable[Batch], batch_idx: int) -> None:

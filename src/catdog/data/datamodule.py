@@ -132,7 +132,6 @@ class CatDogDataModule(LightningDataModule):
         self.max_unreadable = max_unreadable
         self.cache_dir = cache_dir
         self.augmentation = RandomFlipAndCrop() if augment else None
-        self._images = torch.empty(0)
 
     def fingerprint(self) -> str:
         """Changes whenever the photos or their size do."""
@@ -164,6 +163,9 @@ class CatDogDataModule(LightningDataModule):
         self.train, self.val, self.test = (Part(self.store, rows) for rows in parts)
         self._device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         self._cache = self.store.to(self._device) if self._caches_on(self._device) else self.store
+        shape = self._share, *self.store.pixels.shape[1:]
+        self._pixels = torch.empty(shape, dtype=torch.uint8, device=self._cache.pixels.device)
+        self._images = torch.empty(shape, device=self._device)
 
     def _caches_on(self, device: torch.device) -> bool:
         if self.device_cache == "auto":
@@ -207,11 +209,11 @@ class CatDogDataModule(LightningDataModule):
         return map(self._load, batch.split(self._share))
 
     def _load(self, rows: Tensor) -> Batch:
-        pixels, labels = (values.to(self._device) for values in self._cache.gather(rows))
-        # One buffer for all batches: the page faults of a fresh one cost more than the arithmetic.
-        if len(self._images) < len(pixels) or self._images.device != pixels.device:
-            self._images = torch.empty(pixels.shape, device=pixels.device)
-        images = self._images[: len(pixels)].copy_(pixels)
+        # The same buffers for all batches: the page faults of fresh ones cost more than the arithmetic, and between
+        # what is kept of an epoch, freed ones leave holes that add up to gigabytes over many photos.
+        buffers = self._pixels[: len(rows)], self._images[: len(rows)]
+        pixels, labels = self._cache.gather(rows, out=buffers[0])
+        images, labels = buffers[1].copy_(pixels.to(self._device)), labels.to(self._device)
         torch.add(MINUS_ONE, images, alpha=1 / 127.5, out=images)  # to [-1, 1], in one pass
         trainer = self.trainer
         if self.augmentation is not None and trainer is not None and trainer.training:

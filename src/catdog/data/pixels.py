@@ -71,9 +71,12 @@ class PixelStore:
         moved.pixels, moved.labels = self.pixels.to(device), self.labels.to(device)
         return moved
 
-    def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Pixels (len(rows), 3, image_size, image_size) and labels (len(rows),) of the photos at `rows`, int64."""
-        return self.pixels.index_select(0, rows), self.labels.index_select(0, rows)
+    def gather(self, rows: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Pixels (len(rows), 3, image_size, image_size) and labels (len(rows),) of the photos at `rows`, int64.
+
+        The pixels are written to `out`, if that is given.
+        """
+        return torch.index_select(self.pixels, 0, rows, out=out), self.labels.index_select(0, rows)
 
 
 def store_key(source: PhotoSource, image_size: int) -> str:
