@@ -276,6 +276,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.sections) - set(SECTIONS):
         parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
+    if arguments.rounds < 1:
+        parser.error(f"--rounds must be a whole number of at least 1, got {arguments.rounds}")
+    if arguments.photos and not arguments.photos.is_dir():
+        parser.error(f"no folder at '{arguments.photos}'")
     arguments.output.mkdir(parents=True, exist_ok=True)
     photos = (arguments.photos or draw_photos(arguments.output / "photos")).resolve()
     with tempfile.TemporaryDirectory(dir=arguments.output) as workspace:

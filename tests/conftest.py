@@ -55,6 +55,7 @@ def make_data(cache_dir: Path) -> MakeData:
             "augment": False,
             "steps_per_execution": 50,
             "device_cache": "auto",
+            "local_shuffle": "auto",
             "max_unreadable": 0.01,
             "cache_dir": cache_dir,
         }

@@ -65,6 +65,7 @@ def test_the_exercise_is_the_default() -> None:
         "augment": False,
         "steps_per_execution": 50,
         "device_cache": "auto",
+        "local_shuffle": "auto",
         "max_unreadable": 0.01,
         "cache_dir": "outputs/cache",
     }

@@ -2,7 +2,7 @@ import itertools
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lightning import Callback
 
 from catdog.data import CatDogDataModule, DrawnSource, FolderSource, split_indices
+from catdog.data.shuffling import LocalShuffle
 from catdog.errors import InputError
 from conftest import MakeData, Train
 
@@ -142,6 +143,7 @@ def test_scaling_leaves_the_store_as_it_was(make_data: MakeData) -> None:
         ({"image_size": 0}, "data.image_size must be a whole number of at least 1, got 0"),
         ({"steps_per_execution": 0}, "data.steps_per_execution must be a whole number of at least 1, got 0"),
         ({"device_cache": "always"}, "data.device_cache must be true, false or auto, got 'always'"),
+        ({"local_shuffle": 2}, "data.local_shuffle must be true, false or auto, got 2"),
         ({"split_seed": -1}, "data.split_seed must be a whole number of at least 0, got -1"),
         ({"max_unreadable": 2}, "data.max_unreadable is a share between 0 and 1, got 2"),
     ],
@@ -185,3 +187,64 @@ def test_no_readable_photo_at_all_is_refused(make_data: MakeData, tmp_path: Path
         make_data(source=FolderSource, root=tmp_path).prepare_data()
     with pytest.raises(InputError, match="0 photos are too few to split"):
         make_data(source=FolderSource, root=tmp_path, max_unreadable=1).prepare_data()
+
+
+@given(
+    rows=st.lists(st.integers(0, 10_000), min_size=1, max_size=300, unique=True),
+    processes=st.integers(1, 3),
+    block=st.integers(1, 20),
+    window=st.integers(1, 100),
+)
+def test_a_local_order_deals_out_every_photo_among_the_processes(
+    rows: list[int], processes: int, block: int, window: int
+) -> None:
+    photos: Any = range(len(rows))
+    ranks = [LocalShuffle(photos, torch.tensor(rows), processes, rank, 0, block, window) for rank in range(processes)]
+    shares = [list(sampler) for sampler in ranks]
+    assert {len(share) for share in shares} == {len(ranks[0])}
+    assert set().union(*shares) == set(photos)
+    assert sum(map(len, shares)) - len(rows) < processes
+
+
+def test_a_local_order_is_random_but_stays_within_windows() -> None:
+    rows, photos = torch.randperm(4096), cast(Any, range(4096))
+    sampler = LocalShuffle(photos, rows, 1, 0, seed=0, block=64, window=512)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert first != second
+    for window in torch.tensor(first).split(512):
+        blocks = (rows[window] // 64).unique()
+        assert len(blocks) == 8  # whole blocks of the file
+        assert blocks.diff().max() > 1  # that do not follow each other
+    assert (torch.tensor(first).diff() == 1).float().mean() < 0.01
+
+
+def test_a_local_order_is_used_where_asked_for(make_data: MakeData) -> None:
+    for local_shuffle in (True, False, "auto"):
+        data = make_data(local_shuffle=local_shuffle)
+        data.setup()
+        assert isinstance(data.train_dataloader().sampler, LocalShuffle) == (local_shuffle is True)
+
+
+def test_pixels_are_kept_on_a_gpu_where_they_fit(make_data: MakeData, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, processor = torch.device("cuda"), torch.device("cpu")
+    for device_cache in (True, False, "auto"):
+        data = make_data(device_cache=device_cache)
+        size = data.store.pixels.nbytes
+        for free, fits in ((2 * size, True), (2 * size - 1, False)):
+            monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, free))
+            assert data._caches_on(gpu) == (fits if device_cache == "auto" else device_cache)
+        if device_cache == "auto":
+            assert not data._caches_on(processor)
+
+
+def test_a_cache_elsewhere_gives_the_same_batches(make_data: MakeData) -> None:
+    data, cached = make_data(device_cache=False), make_data(device_cache=True)
+    for each in (data, cached):
+        each.setup()
+    for one, other in zip(
+        batches(data, data.train_dataloader()), batches(cached, cached.train_dataloader()), strict=True
+    ):
+        assert one[0].equal(other[0])
+        assert one[1].equal(other[1])

@@ -1,5 +1,6 @@
 """CatDogDataModule: source → pixel store → seeded split → loaders."""
 
+import os
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +12,14 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_co
 
 from catdog.data.augmentation import RandomFlipAndCrop
 from catdog.data.pixels import PixelStore, store_key
+from catdog.data.shuffling import LocalShuffle
 from catdog.data.sources import PhotoSource
 from catdog.errors import InputError, check_whole_number
 
 Batch = tuple[Tensor, Tensor]  # images, labels
 
 EVALUATION_PHOTOS = 256  # handed to Lightning at a time; what it does per call costs as much as they do
+BLOCK, WINDOW = 64, 8192  # photos read together, and shuffled among each other, where reads are kept local
 MINUS_ONE = torch.tensor(-1.0)
 
 
@@ -87,6 +90,8 @@ class CatDogDataModule(LightningDataModule):
             batches: with limits on them or on steps.
         device_cache: whether the pixels are kept in the memory of a GPU: true, false, or auto, which is where they
             take up at most half of what is free there.
+        local_shuffle: whether the training order keeps reads local (see `LocalShuffle`): true, false, or auto, which
+            is for stores larger than half of this machine's memory.
         max_unreadable: largest share of photos that may be unreadable.
         cache_dir: the folder of the pixel stores.
 
@@ -107,6 +112,7 @@ class CatDogDataModule(LightningDataModule):
         augment: bool,
         steps_per_execution: int,
         device_cache: bool | str,
+        local_shuffle: bool | str,
         max_unreadable: float,
         cache_dir: str | Path,
     ) -> None:
@@ -116,8 +122,9 @@ class CatDogDataModule(LightningDataModule):
         check_whole_number("data.split_seed", split_seed, least=0)
         check_whole_number("data.shuffle_seed", shuffle_seed, least=0)
         check_whole_number("data.steps_per_execution", steps_per_execution, least=1)
-        if device_cache not in (True, False, "auto"):
-            raise InputError(f"data.device_cache must be true, false or auto, got {device_cache!r}")
+        for key, value in (("device_cache", device_cache), ("local_shuffle", local_shuffle)):
+            if value not in (True, False, "auto"):
+                raise InputError(f"data.{key} must be true, false or auto, got {value!r}")
         if not isinstance(max_unreadable, int | float) or not 0 <= max_unreadable <= 1:
             raise InputError(f"data.max_unreadable is a share between 0 and 1, got {max_unreadable!r}")
         self.source = source(root)
@@ -129,6 +136,7 @@ class CatDogDataModule(LightningDataModule):
         self.shuffle_seed = shuffle_seed
         self.steps_per_execution = steps_per_execution
         self.device_cache = device_cache
+        self.local_shuffle = local_shuffle
         self.max_unreadable = max_unreadable
         self.cache_dir = cache_dir
         self.augmentation = RandomFlipAndCrop() if augment else None
@@ -173,6 +181,12 @@ class CatDogDataModule(LightningDataModule):
         return bool(self.device_cache)
 
     @property
+    def _shuffles_locally(self) -> bool:
+        if self.local_shuffle == "auto":
+            return 2 * self.store.pixels.nbytes > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return bool(self.local_shuffle)
+
+    @property
     def _share(self) -> int:
         """Photos of a batch that this process takes."""
         return self.batch_size // (self.trainer.world_size if self.trainer else 1)
@@ -187,7 +201,11 @@ class CatDogDataModule(LightningDataModule):
             raise InputError(
                 f"data.batch_size={self.batch_size} cannot be shared out evenly among {processes} processes"
             )
-        sampler: DistributedSampler[Tensor] = DistributedSampler(self.train, processes, rank, seed=self.shuffle_seed)
+        sampler: DistributedSampler[int]
+        if self._shuffles_locally:
+            sampler = LocalShuffle(self.train, self.train.rows, processes, rank, self.shuffle_seed, BLOCK, WINDOW)
+        else:
+            sampler = DistributedSampler(self.train, processes, rank, seed=self.shuffle_seed)
         counts_batches = trainer is not None and (trainer.limit_train_batches != 1.0 or trainer.max_steps != -1)
         batches = 1 if counts_batches else self.steps_per_execution
         return DataLoader(self.train, batch_size=batches * self._share, sampler=sampler, collate_fn=default_convert)
