@@ -56,17 +56,28 @@ def bare(photos: Path, epochs: int) -> dict[str, float]:
     torch.manual_seed(0)
     net = nn.Sequential(*_layers())
     optimizer, buffer = torch.optim.SGD(net.parameters(), LR), torch.empty(BATCH, INPUTS)
-    times = []
+    order = torch.randperm(len(pixels))
+    train, val = order[: int(0.8 * len(order))], order[int(0.8 * len(order)) : int(0.9 * len(order))]
+
+    def logits(rows: Tensor) -> Tensor:
+        images = buffer[: len(rows)].copy_(pixels.index_select(0, rows).flatten(1)).div_(127.5).sub_(1)
+        return net(images).squeeze(1)
+
+    account: dict[str, list[float]] = {"train": [], "validate": []}
     for _ in range(epochs):
         started = time.perf_counter()
-        for rows in torch.randperm(int(0.8 * len(pixels))).split(BATCH):
-            images = buffer[: len(rows)].copy_(pixels.index_select(0, rows).flatten(1)).div_(127.5).sub_(1)
-            loss = functional.binary_cross_entropy_with_logits(net(images).squeeze(1), labels[rows])
+        for rows in train[torch.randperm(len(train))].split(BATCH):
+            loss = functional.binary_cross_entropy_with_logits(logits(rows), labels[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        times.append(time.perf_counter() - started)
-    return {"train": median(times)}
+        account["train"].append(time.perf_counter() - started)
+        started = time.perf_counter()
+        with torch.no_grad():
+            for rows in val.split(BATCH):
+                logits(rows)
+        account["validate"].append(time.perf_counter() - started)
+    return {name: median(times) for name, times in account.items()}
 
 
 def _layers() -> list[nn.Module]:
