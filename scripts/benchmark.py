@@ -3,7 +3,7 @@
 Every contender is a process of its own. In every round each has its turn, so that a machine that slows down slows
 all of them; given are medians over the rounds, with the smallest and the largest value. Sections:
 
-  epoch     seconds per epoch with validation: a plain PyTorch script, a bare loop over cached tensors, catdog; --peers adds others
+  epoch     seconds per epoch with validation: plain PyTorch, a bare loop over cached tensors, catdog; --peers adds more
   process   `train.py` for 100 epochs, whole process, cache cold and warm, against the plain script's 100 epochs
   start     --help, the imports alone, a run of one epoch; decoding all photos
   replicas  seconds per epoch and net with 1, 10, 16 and 64 replicas
