@@ -1,0 +1,250 @@
+"""A fully connected network with forward and backward propagation written out by hand, in NumPy, without autograd.
+
+The conventions of this file (`docs/from-scratch.md` derives its formulas):
+
+- A photo is a column: `X` and every `Z` and `A` are float64 (units, m), m photos; labels and logits are (1, m).
+- A layer of n units after one of n_prev has weights `W` (n, n_prev) and a bias `b` (n, 1). `parameters` is the list of
+  every layer's (W, b), `gradients` the list of every layer's (dW, db).
+- `dZ` and `dA` are derivatives of each photo's own loss, one column per photo; `dW` and `db` are those of the batch's
+  mean loss. So the mean's 1/m is in `linear_backward`, where photos are summed, and nowhere else.
+- No function changes its arguments. Arguments that make no sense raise a ValueError.
+
+One training step, which `NumpyMLP` wraps for those who know scikit-learn:
+
+    logits, caches = forward(X, parameters)
+    loss = bce(logits, labels)
+    gradients = backward(bce_backward(logits, labels), caches)
+    parameters = sgd_update(parameters, gradients, lr=0.01)
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from numbers import Integral
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Layers = list[tuple[Floats, Floats]]  # (W, b) of every layer, or (dW, db)
+
+
+def linear_forward(A_prev: Floats, W: Floats, b: Floats) -> Floats:
+    """Z = W·A_prev + b, (n, m), for A_prev (n_prev, m), W (n, n_prev) and b (n, 1)."""
+    n, n_prev, m = len(W), W.shape[-1], A_prev.shape[-1]
+    _check("the shapes of A_prev, W, b", [A_prev.shape, W.shape, b.shape], [(n_prev, m), (n, n_prev), (n, 1)])
+    return W @ A_prev + b
+
+
+def linear_backward(dZ: Floats, A_prev: Floats, W: Floats) -> tuple[Floats, Floats, Floats]:
+    """From dZ (n, m): dA_prev = Wᵀ·dZ (n_prev, m), dW = dZ·A_prevᵀ / m (n, n_prev), db = row sums of dZ / m (n, 1)."""
+    n, n_prev, m = len(W), W.shape[-1], A_prev.shape[-1]
+    _check("the shapes of dZ, A_prev, W", [dZ.shape, A_prev.shape, W.shape], [(n, m), (n_prev, m), (n, n_prev)])
+    return W.T @ dZ, dZ @ A_prev.T / m, dZ.sum(axis=1, keepdims=True) / m
+
+
+def relu(Z: Floats) -> Floats:
+    """A = max(0, Z), any shape."""
+    return np.maximum(Z, 0.0)
+
+
+def relu_backward(dA: Floats, Z: Floats) -> Floats:
+    """From dA: dZ = dA where Z > 0, else 0; at the kink, Z = 0, the derivative is taken to be 0, as in PyTorch."""
+    _check("the shape of dA", dA.shape, Z.shape)
+    return np.where(Z > 0, dA, 0.0)
+
+
+def sigmoid(Z: Floats) -> Floats:
+    """A = σ(Z) = 1 / (1 + exp(-Z)), any shape. No Z overflows, as only numbers up to 0 are exponentiated."""
+    e = np.exp(-np.abs(Z))
+    return np.where(Z >= 0, 1.0, e) / (1.0 + e)
+
+
+def sigmoid_backward(dA: Floats, Z: Floats) -> Floats:
+    """From dA: dZ = dA · σ(Z) · (1 - σ(Z)), with 1 - σ(Z) as σ(-Z), which keeps its digits where σ(Z) is nearly 1."""
+    _check("the shape of dA", dA.shape, Z.shape)
+    return dA * sigmoid(Z) * sigmoid(-Z)
+
+
+ACTIVATIONS: dict[str, tuple[Callable[[Floats], Floats], Callable[[Floats, Floats], Floats]]] = {
+    "relu": (relu, relu_backward),
+    "sigmoid": (sigmoid, sigmoid_backward),
+    "identity": (lambda Z: Z, lambda dA, Z: dA),  # the output layer's, because the loss takes logits
+}
+
+
+class Cache(NamedTuple):
+    """What the backward step of a layer needs to know of its forward step."""
+
+    A_prev: Floats
+    W: Floats
+    Z: Floats
+    activation: str
+
+
+def layer_forward(A_prev: Floats, W: Floats, b: Floats, activation: str) -> tuple[Floats, Cache]:
+    """One layer, linear combination then activation: A (n, m), and the cache for `layer_backward`."""
+    _check_activation(activation)
+    Z = linear_forward(A_prev, W, b)
+    return ACTIVATIONS[activation][0](Z), Cache(A_prev, W, Z, activation)
+
+
+def layer_backward(dA: Floats, cache: Cache) -> tuple[Floats, Floats, Floats]:
+    """One layer backward, activation then linear combination: dA_prev, dW and db, from dA (n, m)."""
+    dZ = ACTIVATIONS[cache.activation][1](dA, cache.Z)
+    return linear_backward(dZ, cache.A_prev, cache.W)
+
+
+def forward(X: ArrayLike, parameters: Layers, activation: str = "relu") -> tuple[Floats, list[Cache]]:
+    """All layers, `activation` in the hidden ones: from X (features, m) the logits (1, m), and a cache per layer."""
+    _check_activation(activation)
+    if not parameters:
+        raise ValueError("parameters: got an empty list; allowed is one (W, b) or more, such as `fit` leaves")
+    A, caches = np.asarray(X, dtype=np.float64), []
+    for number, (W, b) in enumerate(parameters, start=1):
+        A, cache = layer_forward(A, W, b, activation if number < len(parameters) else "identity")
+        caches.append(cache)
+    return A, caches
+
+
+def backward(dlogits: Floats, caches: Sequence[Cache]) -> Layers:
+    """All layers, last to first: every layer's (dW, db), the first layer's first, from what `bce_backward` gives."""
+    dA, gradients = dlogits, []
+    for cache in reversed(caches):
+        dA, dW, db = layer_backward(dA, cache)
+        gradients.append((dW, db))
+    return gradients[::-1]
+
+
+def bce(logits: Floats, labels: ArrayLike) -> float:
+    """Binary cross-entropy -y·log σ(z) - (1 - y)·log(1 - σ(z)) of logits z and labels y, mean over the photos.
+
+    Written as max(z, 0) - z·y + log(1 + exp(-|z|)), which is the same and never overflows.
+    """
+    y = _check_labels(labels, np.shape(logits))
+    return float(np.mean(np.maximum(logits, 0.0) - logits * y + np.log1p(np.exp(-np.abs(logits)))))
+
+
+def bce_backward(logits: Floats, labels: ArrayLike) -> Floats:
+    """σ(z) - y: the derivative of each photo's own cross-entropy by its logit, in the logits' shape."""
+    return sigmoid(logits) - _check_labels(labels, np.shape(logits))
+
+
+def sgd_update(parameters: Layers, gradients: Layers, lr: float) -> Layers:
+    """One step of gradient descent: W - lr·dW and b - lr·db of every layer, as new arrays."""
+    _check("the shapes of gradients", _shapes(gradients), _shapes(parameters))
+    return [(W - lr * dW, b - lr * db) for (W, b), (dW, db) in zip(parameters, gradients, strict=True)]
+
+
+def initial_parameters(widths: Sequence[int], rng: np.random.Generator) -> Layers:
+    """(W, b) of every layer, for all widths from input to output: uniform within ±1/√n_prev, as in PyTorch's `Linear`.
+
+    They have to differ: equal units of a layer would get equal gradients and stay equal for ever.
+    """
+    limits = [(n, n_prev, n_prev**-0.5) for n_prev, n in pairwise(widths)]
+    return [(rng.uniform(-r, r, (n, n_prev)), rng.uniform(-r, r, (n, 1))) for n, n_prev, r in limits]
+
+
+@dataclass(eq=False)
+class NumpyMLP:
+    """A binary classifier with scikit-learn's methods. Photos are rows here: `X` (photos, features), `y` (photos,)."""
+
+    hidden: Sequence[int] = (5, 5, 3)  # widths of the hidden layers; [] gives logistic regression
+    activation: str = "relu"  # of the hidden layers; also sigmoid, identity
+    lr: float = 0.01  # learning rate
+    epochs: int = 10  # how often `fit` goes through the photos
+    batch_size: int = 32  # photos per step of `fit`
+    seed: int = 0  # of the initial weights and of the order of the photos
+    classes_: ClassVar[NDArray[np.int64]] = np.array([0, 1])  # the columns of `predict_proba`
+    loss_: float = field(default=np.nan, init=False, repr=False)  # of the last step's batch, before that step
+    loss_curve_: list[float] = field(default_factory=list, init=False, repr=False)  # mean of each epoch of `fit`
+    _parameters: Layers = field(default_factory=list, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_activation(self.activation)
+        settings = [("epochs", self.epochs, 1), ("batch_size", self.batch_size, 1), ("seed", self.seed, 0)]
+        for name, value, least in [*settings, *(("hidden", width, 1) for width in self.hidden)]:
+            if not isinstance(value, Integral) or value < least:
+                raise ValueError(f"{name}: got {value!r}; allowed are whole numbers of at least {least}")
+        if not 0 < self.lr < np.inf:
+            raise ValueError(f"lr: got {self.lr!r}; allowed are numbers above 0")
+
+    @property
+    def parameters(self) -> Layers:
+        """(W, b) of every layer; none before training. A list that is set is copied."""
+        return list(self._parameters)
+
+    @parameters.setter
+    def parameters(self, layers: Layers) -> None:
+        layers = [(np.array(W, dtype=np.float64), np.array(b, dtype=np.float64)) for W, b in layers]
+        features = layers[0][0].shape[-1] if layers else 1
+        allowed = [((n, n_prev), (n, 1)) for n_prev, n in pairwise([features, *self.hidden, 1])]
+        _check("the shapes of parameters", _shapes(layers), allowed)
+        self._parameters = layers
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Train from new initial weights, in batches drawn anew in every epoch."""
+        photos, labels = _check_photos(X), _check_labels(y, np.shape(X)[:1])
+        rng = np.random.default_rng(self.seed)
+        self._parameters, self.loss_curve_ = initial_parameters([photos.shape[1], *self.hidden, 1], rng), []
+        for _ in range(self.epochs):
+            order, losses = rng.permutation(len(photos)), 0.0
+            for rows in np.split(order, range(self.batch_size, len(photos), self.batch_size)):
+                losses += self.partial_fit(photos[rows], labels[rows]).loss_ * len(rows)
+            self.loss_curve_.append(losses / len(photos))
+        return self
+
+    def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """One step of gradient descent with these photos as the batch, from the present weights or else new ones."""
+        photos, labels = _check_photos(X), np.asarray(y)[np.newaxis]
+        if not self._parameters:
+            rng = np.random.default_rng(self.seed)
+            self._parameters = initial_parameters([photos.shape[1], *self.hidden, 1], rng)
+        logits, caches = forward(photos.T, self._parameters, self.activation)
+        self.loss_ = bce(logits, labels)
+        gradients = backward(bce_backward(logits, labels), caches)
+        self._parameters = sgd_update(self._parameters, gradients, self.lr)
+        return self
+
+    def predict_proba(self, X: ArrayLike) -> Floats:
+        """Probabilities of class 0 and class 1, (photos, 2)."""
+        logits, _ = forward(_check_photos(X).T, self._parameters, self.activation)
+        return sigmoid(np.vstack([-logits, logits])).T
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+        """0 or 1 per photo, (photos,): 1 where its probability is above 0.5."""
+        return (self.predict_proba(X)[:, 1] > 0.5).astype(np.int64)
+
+    def score(self, X: ArrayLike, y: ArrayLike) -> float:
+        """Accuracy: the share of photos whose class is predicted."""
+        return float(np.mean(self.predict(X) == _check_labels(y, np.shape(X)[:1])))
+
+
+def _check(what: str, got: object, allowed: object) -> None:
+    if got != allowed:
+        raise ValueError(f"{what}: got {got}; allowed is {allowed}")
+
+
+def _shapes(layers: Layers) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    return [(W.shape, b.shape) for W, b in layers]
+
+
+def _check_activation(activation: str) -> None:
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation: got {activation!r}; allowed are {', '.join(ACTIVATIONS)}")
+
+
+def _check_labels(labels: ArrayLike, shape: tuple[int, ...]) -> Floats:
+    y = np.asarray(labels)
+    _check("the shape of labels", y.shape, shape)
+    if (wrong := y[(y != 0) & (y != 1)]).size or not y.size:
+        raise ValueError(f"labels: got {np.unique(wrong)[:5]}; allowed are 0 and 1")
+    return y.astype(np.float64)
+
+
+def _check_photos(X: ArrayLike) -> NDArray[Any]:
+    photos = np.asarray(X)
+    if photos.ndim != 2 or photos.dtype.kind not in "biuf" or not np.isfinite(photos).all():
+        raise ValueError(f"X: got {photos.dtype} {photos.shape}; allowed are finite numbers, (photos, features)")
+    return photos

@@ -1,0 +1,250 @@
+"""The hand-written gradients against finite differences and against PyTorch, and the classifier's behaviour."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from catdog import numpy_mlp
+from catdog.numpy_mlp import Layers, NumpyMLP, backward, bce, bce_backward, forward, initial_parameters, sgd_update
+
+Floats = NDArray[np.float64]
+
+
+@dataclass
+class Case:
+    """A random net with a random batch, photos as columns."""
+
+    X: Floats
+    labels: Floats
+    parameters: Layers
+    activation: str
+
+    def loss(self, parameters: Layers) -> float:
+        return bce(forward(self.X, parameters, self.activation)[0], self.labels)
+
+    def gradients(self) -> Layers:
+        logits, caches = forward(self.X, self.parameters, self.activation)
+        return backward(bce_backward(logits, self.labels), caches)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    features, photos = draw(st.integers(1, 6)), draw(st.integers(1, 8))
+    widths = [features, *draw(st.lists(st.integers(1, 6), max_size=4)), 1]
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    scale = draw(st.sampled_from([0.5, 1.0, 2.0]))
+    parameters = [(scale * W, scale * b) for W, b in initial_parameters(widths, rng)]
+    labels = rng.integers(0, 2, (1, photos)).astype(float)
+    return Case(rng.normal(size=(features, photos)), labels, parameters, draw(st.sampled_from(["relu", "sigmoid"])))
+
+
+def flat(layers: Layers) -> Floats:
+    return np.concatenate([array.ravel() for array in chain.from_iterable(layers)])
+
+
+def finite_differences(case: Case, step: float = 1e-5) -> Floats:
+    """The gradient, all of it in one vector, from two losses per weight."""
+    slopes = []
+    for layer, pair in enumerate(case.parameters):
+        for which, array in enumerate(pair):
+            for index in np.ndindex(array.shape):
+                losses = []
+                for sign in (1, -1):
+                    moved = [[W.copy(), b.copy()] for W, b in case.parameters]
+                    moved[layer][which][index] += sign * step
+                    losses.append(case.loss([(W, b) for W, b in moved]))
+                slopes.append((losses[0] - losses[1]) / (2 * step))
+    return np.array(slopes)
+
+
+@settings(deadline=None, max_examples=60)
+@given(case=cases())
+def test_gradients_equal_central_finite_differences(case: Case) -> None:
+    caches = forward(case.X, case.parameters, case.activation)[1]
+    # Where a step would cross a ReLU's kink there is no derivative to compare with.
+    assume(case.activation == "sigmoid" or all(np.abs(cache.Z).min() > 1e-3 for cache in caches[:-1]))
+    by_hand, measured = flat(case.gradients()), finite_differences(case)
+    assert np.linalg.norm(by_hand - measured) <= 1e-7 * (np.linalg.norm(by_hand) + np.linalg.norm(measured))
+
+
+def torch_gradients(case: Case) -> tuple[Floats, float, Layers]:
+    """Logits, loss and gradients by PyTorch's autograd in float64, with photos as rows."""
+    layers = [(torch.tensor(W, requires_grad=True), torch.tensor(b, requires_grad=True)) for W, b in case.parameters]
+    values = torch.tensor(case.X.T)
+    for number, (weight, bias) in enumerate(layers, start=1):
+        values = functional.linear(values, weight, bias.squeeze(1))
+        if number < len(layers):
+            values = getattr(torch, case.activation)(values)
+    loss = functional.binary_cross_entropy_with_logits(values, torch.tensor(case.labels.T))
+    slopes = torch.autograd.grad(loss, [*chain.from_iterable(layers)])
+    gradients = [(weight.numpy(), bias.numpy()) for weight, bias in zip(slopes[::2], slopes[1::2], strict=True)]
+    return values.detach().numpy().T, loss.item(), gradients
+
+
+@settings(deadline=None, max_examples=100)
+@given(case=cases())
+def test_logits_loss_and_every_gradient_equal_autograd(case: Case) -> None:
+    logits, loss, gradients = torch_gradients(case)
+    np.testing.assert_allclose(forward(case.X, case.parameters, case.activation)[0], logits, rtol=0, atol=1e-12)
+    assert case.loss(case.parameters) == pytest.approx(loss, rel=0, abs=1e-12)
+    for (dW, db), (expected_dW, expected_db) in zip(case.gradients(), gradients, strict=True):
+        np.testing.assert_allclose(dW, expected_dW, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(db, expected_db, rtol=0, atol=1e-12)
+
+
+def test_the_exercises_net_equals_autograd() -> None:
+    rng = np.random.default_rng(0)
+    X, labels = rng.uniform(-1, 1, (49152, 32)), rng.integers(0, 2, (1, 32)).astype(float)
+    case = Case(X, labels, initial_parameters([49152, 5, 5, 3, 1], rng), "relu")
+    _, loss, gradients = torch_gradients(case)
+    assert case.loss(case.parameters) == pytest.approx(loss, rel=0, abs=1e-12)
+    np.testing.assert_allclose(flat(case.gradients()), flat(gradients), rtol=0, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=30)
+@given(case=cases())
+def test_nothing_that_is_given_is_changed(case: Case) -> None:
+    given_arrays = [case.X, case.labels, *chain.from_iterable(case.parameters)]
+    before = [array.copy() for array in given_arrays]
+    for array in given_arrays:
+        array.setflags(write=False)  # a change in place raises
+    updated = sgd_update(case.parameters, case.gradients(), lr=0.1)
+    net = NumpyMLP([len(W) for W, _ in case.parameters[:-1]], activation=case.activation)
+    net.parameters = case.parameters
+    net.partial_fit(case.X.T, case.labels[0]).fit(case.X.T, case.labels[0]).predict(case.X.T)
+    for array, copy in zip(given_arrays, before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+    for new, old in zip(chain.from_iterable(updated), chain.from_iterable(case.parameters), strict=True):
+        assert not np.shares_memory(new, old)
+
+
+def test_huge_logits_give_exact_losses_without_a_warning() -> None:
+    logits, labels = np.array([[-1000.0, 1000.0, -1000.0, 1000.0]]), np.array([[0, 1, 1, 0]])
+    with np.errstate(all="raise", under="ignore"):
+        assert bce(logits, labels) == 500
+        np.testing.assert_array_equal(bce_backward(logits, labels), [[0, 0, -1, 1]])
+        np.testing.assert_array_equal(numpy_mlp.sigmoid(logits), [[0, 1, 0, 1]])
+        np.testing.assert_array_equal(numpy_mlp.sigmoid_backward(np.ones((1, 4)), logits), np.zeros((1, 4)))
+
+
+def test_a_small_step_against_the_gradient_lowers_the_loss_as_the_gradient_says() -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, (1, 20)).astype(float)
+    case = Case(rng.normal(size=(4, 20)), labels, initial_parameters([4, 5, 3, 1], rng), "sigmoid")
+    gradients, lr = case.gradients(), 1e-4
+    fall = case.loss(case.parameters) - case.loss(sgd_update(case.parameters, gradients, lr))
+    assert fall == pytest.approx(lr * (flat(gradients) ** 2).sum(), rel=1e-3)
+
+
+def two_moons(photos: int = 200) -> tuple[Floats, NDArray[np.int64]]:
+    """Two half circles that no straight line tells apart."""
+    rng = np.random.default_rng(0)
+    y = np.arange(photos) % 2
+    angle = rng.uniform(0, np.pi, photos)
+    x = np.where(y, 1 - np.cos(angle), np.cos(angle))
+    height = np.where(y, 0.4 - np.sin(angle), np.sin(angle))
+    return np.column_stack([x, height]) + rng.normal(0, 0.05, (photos, 2)), y
+
+
+@pytest.mark.parametrize(
+    ("hidden", "activation", "lr"), [([16], "relu", 0.3), ([8, 8], "relu", 0.3), ([16], "sigmoid", 3)]
+)
+def test_a_net_with_hidden_units_learns_what_logistic_regression_cannot(
+    hidden: list[int], activation: str, lr: float
+) -> None:
+    X, y = two_moons()
+    net = NumpyMLP(hidden, activation=activation, lr=lr, epochs=150).fit(X, y)
+    assert net.score(X, y) > 0.97
+    assert NumpyMLP([], lr=lr, epochs=150).fit(X, y).score(X, y) < 0.95
+    assert len(net.loss_curve_) == 150
+    assert net.loss_curve_[-1] < 0.1 < net.loss_curve_[0]
+
+
+def test_the_methods_answer_as_scikit_learn_users_expect() -> None:
+    X, y = two_moons(50)
+    net = NumpyMLP([4], epochs=3)
+    assert net.fit(X.tolist(), y.tolist()) is net
+    probabilities = net.predict_proba(X)
+    assert probabilities.shape == (50, 2)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    predicted = net.predict(X)
+    assert predicted.shape == (50,)
+    np.testing.assert_array_equal(predicted, net.classes_[probabilities.argmax(axis=1)])
+    assert net.score(X, y) == np.mean(predicted == y)
+    np.testing.assert_array_equal(NumpyMLP([4], epochs=3).fit(X, y).predict_proba(X), probabilities)
+    np.testing.assert_array_equal(net.fit(X, y).predict_proba(X), probabilities)  # from new weights each time
+    assert not np.array_equal(NumpyMLP([4], epochs=3, seed=1).fit(X, y).predict_proba(X), probabilities)
+
+
+def test_logistic_regression_equals_its_formula() -> None:
+    X, y = two_moons(30)
+    net = NumpyMLP([], lr=0.5)
+    net.parameters = [(np.array([[1.0, -2.0]]), np.array([[0.5]]))]
+    probabilities = 1 / (1 + np.exp(-(X @ [1.0, -2.0] + 0.5)))
+    np.testing.assert_allclose(net.predict_proba(X)[:, 1], probabilities, rtol=1e-14)
+    net.partial_fit(X, y)
+    loss = -np.mean(y * np.log(probabilities) + (1 - y) * np.log(1 - probabilities))
+    assert net.loss_ == pytest.approx(loss, rel=1e-12)
+    ((W, b),) = net.parameters
+    np.testing.assert_allclose(W[0], [1.0, -2.0] - 0.5 * (probabilities - y) @ X / 30, rtol=1e-12)
+    np.testing.assert_allclose(b[0], 0.5 - 0.5 * np.mean(probabilities - y), rtol=1e-12)
+
+
+def test_float32_and_whole_numbers_are_computed_in_float64() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 12), dtype=np.uint8)
+    net = NumpyMLP([3]).partial_fit(pixels, np.arange(10) % 2 == 0)
+    same = NumpyMLP([3]).partial_fit(pixels.astype(float), (np.arange(10) % 2 == 0).astype(float))
+    for array, other in zip(chain.from_iterable(net.parameters), chain.from_iterable(same.parameters), strict=True):
+        assert array.dtype == np.float64
+        np.testing.assert_array_equal(array, other)
+    weights32 = [(W.astype(np.float32), b.astype(np.float32)) for W, b in net.parameters]
+    assert forward(pixels.T.astype(np.float32), cast(Layers, weights32))[0].dtype == np.float64
+
+
+X, Y = two_moons(6)
+W, B = np.ones((3, 2)), np.ones((3, 1))
+ROW = np.zeros((1, 6))
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: NumpyMLP([4], activation="tanh"), "activation: got 'tanh'; allowed are relu, sigmoid, identity"),
+        (lambda: forward(X.T, [(W, B)], "gelu"), "activation: got 'gelu'; allowed are relu, sigmoid, identity"),
+        (lambda: NumpyMLP([4, 0]), "hidden: got 0; allowed are whole numbers of at least 1"),
+        (lambda: NumpyMLP(lr=-1), "lr: got -1; allowed are numbers above 0"),
+        (lambda: NumpyMLP(batch_size=0), "batch_size: got 0; allowed are whole numbers of at least 1"),
+        (lambda: NumpyMLP().predict(X), "parameters: got an empty list; allowed is one (W, b) or more"),
+        (lambda: NumpyMLP([4]).fit(X, Y + 1), "labels: got [2]; allowed are 0 and 1"),
+        (lambda: NumpyMLP([4]).fit(X, ["cat", "dog"] * 3), "labels: got ['cat' 'dog']; allowed are 0 and 1"),
+        (lambda: NumpyMLP([4]).partial_fit(X, Y - 1), "labels: got [-1]; allowed are 0 and 1"),
+        (lambda: NumpyMLP([4]).fit(X, Y[:5]), "the shape of labels: got (5,); allowed is (6,)"),
+        (lambda: NumpyMLP([4]).partial_fit(X, Y[:5]), "the shape of labels: got (1, 5); allowed is (1, 6)"),
+        (lambda: NumpyMLP([4]).fit(X, Y).score(X, Y[:, None]), "the shape of labels: got (6, 1); allowed is (6,)"),
+        (lambda: NumpyMLP([4]).fit(X[0], Y), "X: got float64 (2,); allowed are finite numbers, (photos, features)"),
+        (lambda: NumpyMLP([4]).fit(X * np.nan, Y), "allowed are finite numbers"),
+        (lambda: NumpyMLP([4]).fit(X, Y).predict(X[:, :1]), "got [(1, 6), (4, 2), (4, 1)]; allowed is [(2, 6), (4, 2)"),
+        (lambda: setattr(NumpyMLP([4]), "parameters", [(W, B)]), "got [((3, 2), (3, 1))]; allowed is [((4, 2)"),
+        (lambda: numpy_mlp.linear_forward(X.T, W, B[:, 0]), "got [(2, 6), (3, 2), (3,)]; allowed is [(2, 6)"),
+        (lambda: numpy_mlp.linear_backward(ROW, X.T, W), "got [(1, 6), (2, 6), (3, 2)]; allowed is [(3, 6)"),
+        (lambda: numpy_mlp.relu_backward(ROW, ROW[:, :2]), "the shape of dA: got (1, 6); allowed is (1, 2)"),
+        (lambda: numpy_mlp.sigmoid_backward(ROW, ROW[:, :2]), "the shape of dA: got (1, 6); allowed is (1, 2)"),
+        (lambda: bce(ROW, Y), "the shape of labels: got (6,); allowed is (1, 6)"),
+        (lambda: bce_backward(ROW, ROW + 0.5), "labels: got [0.5]; allowed are 0 and 1"),
+        (lambda: bce(ROW[:, :0], ROW[:, :0]), "allowed are 0 and 1"),
+        (lambda: sgd_update([(W, B)], [(B, B)], 0.1), "got [((3, 1), (3, 1))]; allowed is [((3, 2), (3, 1))]"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused_by_name(call: Callable[[], Any], sentence: str) -> None:
+    with pytest.raises(ValueError) as refusal:  # noqa: PT011
+        call()
+    assert sentence in str(refusal.value)
