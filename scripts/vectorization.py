@@ -1,0 +1,253 @@
+"""What vectorising saves: `python scripts/vectorization.py` explains a network's six loops and times three of them.
+
+It takes the three loops that can go away one at a time, the innermost first, and checks that the results stay the same.
+"""
+
+import argparse
+import math
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from catdog import numpy_mlp as by_hand
+from catdog.errors import InputError, check_whole_number
+from catdog.numpy_mlp import Floats, Layers
+
+Result = tuple[float, Layers]  # the batch's loss and its gradients
+TOLERANCE = 1e-12  # results may differ by rounding only
+PHOTOS, EPOCHS = 1600, 10  # the exercise's training, for the table of loops
+
+
+def forward_with_feature_loop(W: Any, b: Any, a: Any) -> list[float]:
+    """One photo through one layer, number by number: z = W·a + b."""
+    z = []
+    for w_j, b_j in zip(W, b, strict=True):  # neuron
+        z_j = b_j
+        for k in range(len(a)):  # feature
+            z_j += w_j[k] * a[k]
+        z.append(z_j)
+    return z
+
+
+def backward_with_feature_loop(dz: Any, a: Any, W: Any, dW: Any, db: Any, m: int) -> list[float]:
+    """And back, number by number: da = Wᵀ·dz; dz·aᵀ / m is added to dW and dz / m to db."""
+    da = [0.0] * len(a)
+    for j in range(len(W)):  # neuron
+        dz_j, w_j, dw_j, share = dz[j], W[j], dW[j], dz[j] / m
+        for k in range(len(a)):  # feature
+            da[k] += w_j[k] * dz_j
+            dw_j[k] += share * a[k]
+        db[j] += share
+    return da
+
+
+def forward_with_neuron_loop(W: Any, b: Any, a: Any) -> Floats:
+    """The same with a dot product for every neuron."""
+    return np.array([w_j @ a + b_j for w_j, b_j in zip(W, b, strict=True)])  # neuron
+
+
+def backward_with_neuron_loop(dz: Any, a: Any, W: Any, dW: Any, db: Any, m: int) -> Floats:
+    """The same with two sums of vectors for every neuron."""
+    da = np.zeros(len(a))
+    for j in range(len(W)):  # neuron
+        da += W[j] * dz[j]
+        dW[j] += dz[j] / m * a
+        db[j] += dz[j] / m
+    return da
+
+
+def forward_with_matrix(W: Any, b: Any, a: Any) -> Floats:
+    """The same with all neurons in one product."""
+    return W @ a + b
+
+
+def backward_with_matrix(dz: Any, a: Any, W: Any, dW: Any, db: Any, m: int) -> Floats:
+    """The same with all neurons in one product each."""
+    dW += np.outer(dz / m, a)
+    db += dz / m
+    return W.T @ dz
+
+
+class Layer(NamedTuple):
+    """A way through a layer, and what it keeps numbers in."""
+
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+    store: Callable[[Floats], Any]
+
+
+FEATURE_LOOP = Layer(forward_with_feature_loop, backward_with_feature_loop, np.ndarray.tolist)  # lists: much faster
+NEURON_LOOP = Layer(forward_with_neuron_loop, backward_with_neuron_loop, np.asarray)  # than arrays, number by number
+MATRIX = Layer(forward_with_matrix, backward_with_matrix, np.asarray)
+
+
+def by_sample(photos: Any, labels: Floats, layers: Sequence[Any], layer: Layer) -> Result:
+    """Loss and gradients of a batch, with loops over samples and layers around those in `layer`.
+
+    `photos` are (m, features), `labels` (m, 1), `layers` W (n, n_prev) and b (n,) each, stored as `layer.store` does.
+    Activation and loss, one number per neuron, are those of `catdog.numpy_mlp`.
+    """
+    m, loss = len(photos), 0.0
+    gradients = [(layer.store(np.zeros(np.shape(W))), layer.store(np.zeros(len(b)))) for W, b in layers]
+    for photo, label in zip(photos, labels, strict=True):  # sample
+        a, inputs, outputs = photo, [], []
+        for W, b in layers:  # layer
+            inputs.append(a)
+            outputs.append(np.asarray(layer.forward(W, b, a)))
+            a = layer.store(by_hand.relu(outputs[-1]))
+        loss += by_hand.bce(outputs[-1], label) / m
+        dz = layer.store(by_hand.bce_backward(outputs[-1], label))
+        for number in reversed(range(len(layers))):  # layer
+            da = layer.backward(dz, inputs[number], layers[number][0], *gradients[number], m)
+            if number:
+                dz = layer.store(by_hand.relu_backward(np.asarray(da), outputs[number - 1]))
+    return loss, [(np.array(dW), np.array(db)[:, np.newaxis]) for dW, db in gradients]
+
+
+def by_batch(X: Floats, labels: Floats, parameters: Layers) -> Result:
+    """The same with photos as columns of one matrix: `catdog.numpy_mlp` as it is, with a loop over layers only."""
+    logits, caches = by_hand.forward(X, parameters)
+    return by_hand.bce(logits, labels), by_hand.backward(by_hand.bce_backward(logits, labels), caches)
+
+
+class Measurement(NamedTuple):
+    """What one variant of the pass took."""
+
+    loops: str  # besides the layers'
+    seconds: float  # the fastest of `repeats`
+    repeats: int
+    difference: float  # the largest, of the loss and all gradients, from the fully vectorised pass
+
+
+def measure(inputs: int, hidden: Sequence[int], batch_size: int, budget: float) -> list[Measurement]:
+    """Time all variants on the same random batch and weights, `budget` seconds each, most loops first."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (batch_size, inputs)).T
+    labels = rng.integers(0, 2, (1, batch_size)).astype(np.float64)
+    parameters = by_hand.initial_parameters([inputs, *hidden, 1], rng)
+
+    def loops(layer: Layer) -> Callable[[], Result]:
+        photos, layers = layer.store(X.T), [(layer.store(W), layer.store(b[:, 0])) for W, b in parameters]
+        return lambda: by_sample(photos, labels.T, layers, layer)
+
+    variants = {
+        "sample, neuron, feature": loops(FEATURE_LOOP),
+        "sample, neuron": loops(NEURON_LOOP),
+        "sample": loops(MATRIX),
+        "none": lambda: by_batch(X, labels, parameters),
+    }
+    expected = by_batch(X, labels, parameters)
+    return [Measurement(name, *_fastest(compute, budget, expected)) for name, compute in variants.items()]
+
+
+def _fastest(compute: Callable[[], Result], budget: float, expected: Result) -> tuple[float, int, float]:
+    times: list[float] = []
+    while not times or sum(times) < budget:
+        started = time.perf_counter()
+        result = compute()
+        times.append(time.perf_counter() - started)
+    gradients = zip(chain(*result[1]), chain(*expected[1]), strict=True)
+    difference = max(abs(result[0] - expected[0]), *(np.abs(one - other).max() for one, other in gradients))
+    return min(times), len(times), float(difference)
+
+
+def loops_table(inputs: int, hidden: Sequence[int], batch_size: int) -> str:
+    """The six loops from the outermost to the innermost, as a markdown table."""
+    widths = [f"{width:,}" for width in (inputs, *hidden, 1)]
+    steps = math.ceil(PHOTOS / batch_size)
+    rows = [
+        ("epoch", "passes over the photos", f"{EPOCHS}", "no: each starts with the weights of the one before"),
+        ("batch", "steps of an epoch", f"{steps}", "no: each needs the weights of the one before"),
+        ("sample", "photos of a batch", f"{batch_size}", "yes: all meet the same weights; columns of a matrix"),
+        ("layer", "layers of the net", f"{len(hidden) + 1}", "no: each needs what the one before puts out"),
+        ("neuron", "units of a layer", ", ".join(widths[1:]), "yes: none needs another; rows of a matrix"),
+        ("feature", "numbers into a unit", ", ".join(widths[:-1]), "yes: Σ w·a is a product of two vectors"),
+    ]
+    return _table(("loop", "over", "how many here", "does vectorising remove it?"), rows)
+
+
+def times_table(measurements: Sequence[Measurement]) -> str:
+    """Times and their ratios as a markdown table."""
+    rows = []
+    for before, now in pairwise([measurements[0], *measurements]):
+        ratios = [f"{_number(slower.seconds / now.seconds)} ×" for slower in (before, measurements[0])]
+        rows.append((now.loops, _time(now.seconds), *ratios, f"{now.repeats}", f"{now.difference:.0e}"))
+    header = "loops besides layer", "time", "times as fast as above", "as the first", "fastest of", "largest difference"
+    return _table(header, rows)
+
+
+def chart(measurements: Sequence[Measurement], title: str) -> Figure:
+    """The times as bars on a logarithmic axis, with what every loop's removal gains between them."""
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    axes = figure.subplots()
+    seconds = [measurement.seconds for measurement in measurements]
+    bars = axes.barh([measurement.loops for measurement in measurements], seconds, height=0.5)
+    axes.bar_label(bars, [_time(value) for value in seconds], padding=5, fontweight="bold")
+    for number, (before, now) in enumerate(pairwise(seconds)):
+        gain = f"{measurements[number].loops.split(', ')[-1]} loop gone: {_number(before / now)} × as fast"
+        axes.annotate(gain, (now, number + 0.5), (5, 0), textcoords="offset points", va="center", color="tab:green")
+    axes.set(xscale="log", xlim=(min(seconds) / 3, max(seconds) * 4), xlabel="seconds (logarithmic)")
+    axes.set(ylabel="loops besides layer", title=title)
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def _time(seconds: float) -> str:
+    return f"{_number(seconds)} s" if seconds >= 1 else f"{_number(seconds * 1000)} ms"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.{max(0, 2 - math.floor(math.log10(value)))}f}"
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = [header, tuple("-" * width for width in widths), *rows]
+    return "\n".join("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines)
+
+
+def main() -> None:
+    """Read the command line, explain, measure, save the chart."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hidden", type=int, nargs="*", default=[5, 5, 3], help="hidden widths; none: no hidden layer")
+    parser.add_argument("--image-size", type=int, default=128, help="height and width of an RGB photo in pixels (128)")
+    parser.add_argument("--batch-size", type=int, default=32, help="photos (32)")
+    parser.add_argument("--seconds", type=float, default=2, help="time for each of the four variants (2)")
+    parser.add_argument("--output", type=Path, default=Path("outputs/vectorization.png"), help="where the chart goes")
+    arguments = parser.parse_args()
+    try:
+        check_whole_number("--image-size", arguments.image_size, least=1)
+        check_whole_number("--batch-size", arguments.batch_size, least=1)
+        check_whole_number("every width of --hidden", min(arguments.hidden, default=1), least=1)
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        report(3 * arguments.image_size**2, arguments.hidden, arguments.batch_size, arguments.seconds, arguments.output)
+    except (InputError, OSError, ValueError) as error:
+        sys.exit(f"catdog: {error}")
+
+
+def report(inputs: int, hidden: Sequence[int], batch_size: int, budget: float, output: Path) -> None:
+    """Print both tables and save the chart; an InputError where results differ by more than rounding."""
+    net = " → ".join(f"{width:,}" for width in (inputs, *hidden, 1))
+    title = f"One forward and backward pass of {net} on a batch of {batch_size}"
+    print(f"The loops of an unvectorised network, outermost first, for {net} and {PHOTOS:,} photos:\n")
+    print(f"{loops_table(inputs, hidden, batch_size)}\n\n{title}, in float64:\n")
+    measurements = measure(inputs, hidden, batch_size, budget)
+    print(f"{times_table(measurements)}\n\nnumpy {np.__version__}, Python {platform.python_version()}", end=", ")
+    print(f"{os.cpu_count()} cores, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}")
+    if (worst := max(measurement.difference for measurement in measurements)) > TOLERANCE:
+        raise InputError(f"the results differ by {worst:.1e}, more than the {TOLERANCE} that rounding explains")
+    chart(measurements, title).savefig(output, dpi=110)
+    print(f"chart: {output}")
+
+
+if __name__ == "__main__":
+    main()
