@@ -1,0 +1,157 @@
+"""The hand-written net beside Lightning's: `python scripts/numpy_lesson.py` trains both and compares their losses.
+
+Same photos, split, initial weights and order of batches; one computes in float64 by `catdog.numpy_mlp`, the other in
+float32 by PyTorch. Leaves a drawing of the net and a picture of both loss curves.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from lightning import Callback, LightningModule, Trainer
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from catdog import figures, training
+from catdog.data import CatDogDataModule
+from catdog.errors import InputError
+from catdog.numpy_mlp import Layers, NumpyMLP, bce, forward
+
+Photos = tuple[NDArray[np.float64], NDArray[np.float64]]  # X (photos, features) in [-1, 1]; y (photos,)
+Losses = list[tuple[float, float]]  # training and validation loss of every epoch
+
+
+class Watch(Callback):
+    """Keeps the weights that training starts from and the losses of every epoch."""
+
+    def __init__(self) -> None:
+        self.parameters: Layers = []
+        self.losses: Losses = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Copy weights and biases, which come in turns, as the hand-written net has them."""
+        values = [value.detach().double().numpy() for value in pl_module.parameters()]
+        pairs = zip(values[::2], values[1::2], strict=True)
+        self.parameters = [(W.reshape(-1, W.shape[-1]).copy(), b.reshape(-1, 1).copy()) for W, b in pairs]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the epoch's losses."""
+        metrics = trainer.callback_metrics
+        self.losses.append((metrics["train/loss"].item(), metrics["val/loss"].item()))
+
+
+def photos_at(data: CatDogDataModule, rows: torch.Tensor) -> Photos:
+    """The photos at these rows of the store, as the hand-written net takes them."""
+    pixels, labels = data.store.gather(rows)
+    return pixels.flatten(1).double().numpy() / 127.5 - 1, labels.double().numpy()
+
+
+def training_batches(data: CatDogDataModule, epoch: int) -> Iterator[Photos]:
+    """The batches of an epoch, counted from 0, in Lightning's order."""
+    sampler: Any = data.train_dataloader().sampler
+    sampler.set_epoch(epoch)
+    for positions in torch.tensor(list(sampler)).split(data.batch_size):
+        yield photos_at(data, data.train.rows[positions])
+
+
+def train_by_hand(data: CatDogDataModule, parameters: Layers, lr: float, epochs: int) -> Losses:
+    """The losses of `NumpyMLP`, from the given weights on."""
+    net = NumpyMLP([len(W) for W, _ in parameters[:-1]], lr=lr)
+    net.parameters = parameters
+    photos, labels = photos_at(data, data.val.rows)
+    losses = []
+    for epoch in range(epochs):
+        steps = [(net.partial_fit(X, y).loss_, len(y)) for X, y in training_batches(data, epoch)]
+        values, sizes = zip(*steps, strict=True)
+        logits, _ = forward(photos.T, net.parameters)
+        losses.append((float(np.average(values, weights=sizes)), bce(logits, labels[np.newaxis])))
+    return losses
+
+
+def train_with_lightning(build_data: Callable[[], CatDogDataModule], config: Any) -> Watch:
+    """Train as `train.py` does, and keep what is to be compared."""
+    watch = Watch()
+
+    def build_trainer(callbacks: list[Callback], **given: Any) -> Trainer:
+        return instantiate(config.trainer, _partial_=True)(callbacks=[*callbacks, watch], **given)
+
+    build_model = instantiate(config.model, _partial_=True, _convert_="all")
+    with tempfile.TemporaryDirectory() as folder:
+        training.run(build_data, build_model, build_trainer, folder=Path(folder), config={}, seed=config.seed)
+    return watch
+
+
+def curves(by_hand: Losses, lightning: Losses) -> Figure:
+    """Both nets' losses, and how far apart they are."""
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    loss, difference = figure.subplots(1, 2)
+    epochs = range(1, len(by_hand) + 1)
+    pairs = zip(zip(*by_hand, strict=True), zip(*lightning, strict=True), strict=True)
+    parts = (("training", figures.TRAIN_COLOR), ("validation", figures.VAL_COLOR))
+    for (part, color), (ours, theirs) in zip(parts, pairs, strict=True):
+        loss.plot(epochs, theirs, color=color, label=f"{part}, Lightning")
+        loss.plot(epochs, ours, "o", color=color, mfc="none", markersize=8, label=f"{part}, by hand")
+        difference.plot(epochs, np.abs(np.subtract(ours, theirs)), "o-", color=color, label=part)
+    loss.set(xlabel="epoch", ylabel="binary cross-entropy", title="two nets, one curve")
+    difference.set(xlabel="epoch", ylabel="absolute difference", yscale="log", title="float64 against float32")
+    for axes in (loss, difference):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+def table(by_hand: Losses, lightning: Losses) -> str:
+    """Both nets' losses, epoch by epoch."""
+    lines = ["       training loss            validation loss", "epoch  by hand     Lightning    by hand     Lightning"]
+    for epoch, (ours, theirs) in enumerate(zip(by_hand, lightning, strict=True), start=1):
+        lines.append(f"{epoch:5d}  {ours[0]:.7f}  {theirs[0]:.7f}    {ours[1]:.7f}  {theirs[1]:.7f}")
+    return "\n".join(lines)
+
+
+def compare(build_data: Callable[[], CatDogDataModule], config: Any, output: Path) -> None:
+    """Train both nets, print their losses, save the pictures."""
+    watch = train_with_lightning(build_data, config)
+    data = build_data()
+    data.setup()
+    by_hand = train_by_hand(data, watch.parameters, config.model.lr, config.trainer.max_epochs)
+    widths = [watch.parameters[0][0].shape[1], *(len(W) for W, _ in watch.parameters)]
+    print(f"{' → '.join(f'{width:,}' for width in widths)} on {len(data.train)} photos\n")
+    print(table(by_hand, watch.losses))
+    print(f"\nlargest difference: {np.abs(np.subtract(by_hand, watch.losses)).max():.1e}")
+    output.mkdir(parents=True, exist_ok=True)
+    for name, figure in {"network": figures.network_diagram(widths), "losses": curves(by_hand, watch.losses)}.items():
+        figure.savefig(output / f"{name}.png", dpi=100)
+        print(f"picture: {output / name}.png")
+
+
+def main() -> None:
+    """Read the command line, train and compare."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hidden", type=int, nargs="*", default=[5, 5, 3], help="hidden widths; none: no hidden layer")
+    parser.add_argument("--epochs", type=int, default=10, help="how often every training photo is seen (10)")
+    parser.add_argument("--photos", help="a folder with two class sub-folders; drawn photos without it")
+    parser.add_argument("--image-size", type=int, default=128, help="height and width of a photo in pixels (128)")
+    parser.add_argument("--output", type=Path, default=Path("outputs/numpy_lesson"), help="folder of the pictures")
+    arguments = parser.parse_args()
+    with initialize_config_dir(str(Path(__file__).resolve().parents[1] / "conf"), version_base="1.3"):
+        config = compose("train", overrides=["trainer=cpu", f"data={'folder' if arguments.photos else 'drawn'}"])
+    config.model.hidden, config.data.image_size = arguments.hidden, arguments.image_size
+    config.trainer.max_epochs = arguments.epochs
+    build_data = partial(instantiate(config.data, _partial_=True, _convert_="all"), root=arguments.photos)
+    try:
+        compare(build_data, config, arguments.output)
+    except (InputError, OSError) as error:
+        sys.exit(f"catdog: {error}")
+
+
+if __name__ == "__main__":
+    main()
