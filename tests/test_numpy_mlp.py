@@ -1,5 +1,6 @@
 """The hand-written net against finite differences, PyTorch's autograd and a training by Lightning; its behaviour."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
@@ -19,7 +20,7 @@ from torch.nn import functional
 from catdog import numpy_mlp
 from catdog.data import CatDogDataModule, FolderSource
 from catdog.numpy_mlp import Layers, NumpyMLP, backward, bce, bce_backward, forward, initial_parameters, sgd_update
-from conftest import MakeData, Train
+from conftest import ROOT, MakeData, Train
 
 Floats = NDArray[np.float64]
 
@@ -113,6 +114,13 @@ def test_the_exercises_net_equals_autograd() -> None:
     _, loss, gradients = torch_gradients(case)
     assert case.loss(case.parameters) == pytest.approx(loss, rel=0, abs=1e-12)
     np.testing.assert_allclose(flat(case.gradients()), flat(gradients), rtol=0, atol=1e-12)
+
+
+def test_the_page_computes_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/from-scratch.md").read_text(), flags=re.DOTALL)
+    exec(code, {})
+    measured, by_hand = capsys.readouterr().out.split()
+    assert float(measured) == pytest.approx(float(by_hand), rel=1e-6)
 
 
 class Watch(Callback):
