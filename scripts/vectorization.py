@@ -180,8 +180,7 @@ def times_table(measurements: Sequence[Measurement]) -> str:
     for before, now in pairwise([measurements[0], *measurements]):
         ratios = [f"{_number(slower.seconds / now.seconds)} ×" for slower in (before, measurements[0])]
         rows.append((now.loops, _time(now.seconds), *ratios, f"{now.repeats}", f"{now.difference:.0e}"))
-    header = "loops besides layer", "time", "times as fast as above", "as the first", "fastest of", "largest difference"
-    return _table(header, rows)
+    return _table(("loops besides layer", "time", "gain", "gain in all", "fastest of", "largest difference"), rows)
 
 
 def chart(measurements: Sequence[Measurement], title: str) -> Figure:

@@ -1,4 +1,4 @@
-"""The script beside Lightning as it is typed, with a small folder of photos."""
+"""The hand-written net beside Lightning's: whole trainings, and the script that shows one as it is typed."""
 
 import os
 import runpy
@@ -7,12 +7,69 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from lightning import Callback, LightningModule, Trainer
+from numpy.typing import NDArray
+from torch import Tensor
 
-from conftest import ROOT
+from catdog.data import CatDogDataModule, FolderSource
+from catdog.numpy_mlp import Layers, NumpyMLP, bce, forward
+from conftest import ROOT, MakeData, Train
 
+Floats = NDArray[np.float64]
 SCRIPT = str(ROOT / "scripts/numpy_lesson.py")
+
+
+class Watch(Callback):
+    """Keeps what a training starts from, and the losses of its epochs."""
+
+    def __init__(self) -> None:
+        self.parameters: Layers = []
+        self.losses: list[tuple[float, float]] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        values = [value.detach().double().numpy() for value in pl_module.parameters()]
+        pairs = zip(values[::2], values[1::2], strict=True)
+        self.parameters = [(W.reshape(-1, W.shape[-1]).copy(), b.reshape(-1, 1).copy()) for W, b in pairs]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.losses.append((trainer.callback_metrics["train/loss"].item(), trainer.callback_metrics["val/loss"].item()))
+
+
+def assert_same_training(train: Train, data: CatDogDataModule, lr: float, **arguments: Any) -> None:
+    """Three epochs of CatDogClassifier and of NumpyMLP, from the same weights, with the same photos in every batch."""
+    watch = Watch()
+    train(hidden=(5, 5, 3), lr=lr, max_epochs=3, callbacks=(watch,), **arguments)
+    data.setup()
+    net = NumpyMLP([5, 5, 3], lr=lr)
+    net.parameters = watch.parameters
+
+    def photos(rows: Tensor) -> tuple[Floats, Floats]:
+        return data.store.pixels[rows].flatten(1).double().numpy() / 127.5 - 1, data.store.labels[rows].double().numpy()
+
+    for epoch, (train_loss, val_loss) in enumerate(watch.losses):
+        order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(epoch))
+        batches = [photos(data.train.rows[positions]) for positions in order.split(data.batch_size)]
+        losses = sum(net.partial_fit(X, y).loss_ * len(y) for X, y in batches)
+        assert losses / len(data.train) == pytest.approx(train_loss, rel=0, abs=1e-5)
+        X, y = photos(data.val.rows)
+        assert bce(forward(X.T, net.parameters)[0], y[np.newaxis]) == pytest.approx(val_loss, rel=0, abs=1e-5)
+    assert len(watch.losses) == 3
+
+
+def test_a_training_equals_that_of_lightning(train: Train, make_data: MakeData) -> None:
+    assert_same_training(train, make_data(), lr=0.2)
+
+
+def test_a_training_equals_that_of_lightning_on_real_photos(
+    train: Train, make_data: MakeData, real_photos: Path
+) -> None:
+    arguments = {"source": FolderSource, "root": real_photos, "image_size": 128, "batch_size": 32}
+    assert_same_training(train, make_data(**arguments), lr=0.01, **arguments)
 
 
 def _copy_as(prefix: str, source: str, target: str) -> None:

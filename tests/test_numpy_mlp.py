@@ -1,10 +1,9 @@
-"""The hand-written net against finite differences, PyTorch's autograd and a training by Lightning; its behaviour."""
+"""The hand-written net against finite differences and PyTorch's autograd, and how it behaves."""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -12,15 +11,12 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from lightning import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn import functional
 
 from catdog import numpy_mlp
-from catdog.data import CatDogDataModule, FolderSource
 from catdog.numpy_mlp import Layers, NumpyMLP, backward, bce, bce_backward, forward, initial_parameters, sgd_update
-from conftest import ROOT, MakeData, Train
+from conftest import ROOT
 
 Floats = NDArray[np.float64]
 
@@ -121,54 +117,6 @@ def test_the_page_computes_what_it_says(capsys: pytest.CaptureFixture[str]) -> N
     exec(code, {})
     measured, by_hand = capsys.readouterr().out.split()
     assert float(measured) == pytest.approx(float(by_hand), rel=1e-6)
-
-
-class Watch(Callback):
-    """Keeps what a training starts from, and the losses of its epochs."""
-
-    def __init__(self) -> None:
-        self.parameters: Layers = []
-        self.losses: list[tuple[float, float]] = []
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        values = [value.detach().double().numpy() for value in pl_module.parameters()]
-        pairs = zip(values[::2], values[1::2], strict=True)
-        self.parameters = [(W.reshape(-1, W.shape[-1]).copy(), b.reshape(-1, 1).copy()) for W, b in pairs]
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.losses.append((trainer.callback_metrics["train/loss"].item(), trainer.callback_metrics["val/loss"].item()))
-
-
-def assert_same_training(train: Train, data: CatDogDataModule, lr: float, **arguments: Any) -> None:
-    """Three epochs of CatDogClassifier and of NumpyMLP, from the same weights, with the same photos in every batch."""
-    watch = Watch()
-    train(hidden=(5, 5, 3), lr=lr, max_epochs=3, callbacks=(watch,), **arguments)
-    data.setup()
-    net = NumpyMLP([5, 5, 3], lr=lr)
-    net.parameters = watch.parameters
-
-    def photos(rows: Tensor) -> tuple[Floats, Floats]:
-        return data.store.pixels[rows].flatten(1).double().numpy() / 127.5 - 1, data.store.labels[rows].double().numpy()
-
-    for epoch, (train_loss, val_loss) in enumerate(watch.losses):
-        order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(epoch))
-        batches = [photos(data.train.rows[positions]) for positions in order.split(data.batch_size)]
-        losses = sum(net.partial_fit(X, y).loss_ * len(y) for X, y in batches)
-        assert losses / len(data.train) == pytest.approx(train_loss, rel=0, abs=1e-5)
-        X, y = photos(data.val.rows)
-        assert bce(forward(X.T, net.parameters)[0], y[np.newaxis]) == pytest.approx(val_loss, rel=0, abs=1e-5)
-    assert len(watch.losses) == 3
-
-
-def test_a_training_equals_that_of_lightning(train: Train, make_data: MakeData) -> None:
-    assert_same_training(train, make_data(), lr=0.2)
-
-
-def test_a_training_equals_that_of_lightning_on_real_photos(
-    train: Train, make_data: MakeData, real_photos: Path
-) -> None:
-    arguments = {"source": FolderSource, "root": real_photos, "image_size": 128, "batch_size": 32}
-    assert_same_training(train, make_data(**arguments), lr=0.01, **arguments)
 
 
 @settings(deadline=None, max_examples=30)
