@@ -204,6 +204,15 @@ def test_a_net_takes_off_where_it_stays_above_chance(accuracies: list[float], ex
         assert takeoff == 1 or smooth[takeoff - 2] < 0.6
 
 
+def test_a_run_of_an_older_version_is_refused(study: Path) -> None:
+    path = study / "1-2-0/metrics.json"
+    record = json.loads(path.read_text())
+    del record["replicas"]
+    path.write_text(json.dumps(record))
+    with pytest.raises(InputError, match="1-2-0' holds a run of an older catdog"):
+        report.compare([study])
+
+
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no metrics.json of a run below"):
         collect([tmp_path])

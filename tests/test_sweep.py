@@ -97,15 +97,17 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
         run = tmp_path / trainer
         done = command(
             tmp_path, f"trainer={trainer}", "trainer.accelerator=cpu", "trainer.max_epochs=3", f"hydra.run.dir={run}",
-            "data.source.count=100", "data.image_size=8",
+            "data.source.count=100", "data.image_size=8", "model.replicas=2",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert sum(line.startswith("epoch ") for line in done.stdout.splitlines()) == 3
         records.append(json.loads((run / "metrics.json").read_text()))
         rows = (run / "predictions.csv").read_text().splitlines()[1:]
-        assert len({row.split(",")[0] for row in rows}) == len(rows) == 10
+        assert len({tuple(row.split(",")[:3]) for row in rows}) == len(rows) == 2 * 10  # replicas × photos
     one, two = records
     for name in ("train/loss", "val/loss", "train/acc", "val/acc"):
         assert [e[name] for e in two["history"]] == pytest.approx([e[name] for e in one["history"]], abs=1e-6)
     assert two["test/loss"] == pytest.approx(one["test/loss"], abs=1e-6)
     assert two["test/acc"] == one["test/acc"]
+    for own, same in zip(two["replicas"], one["replicas"], strict=True):
+        assert own["test/loss"] == pytest.approx(same["test/loss"], abs=1e-6)

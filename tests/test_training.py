@@ -106,13 +106,21 @@ class StopAfter(Callback):
             raise RuntimeError("power cut")
 
 
-@pytest.mark.parametrize("augment", [False, True])
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(train: Train, tmp_path: Path, augment: bool) -> None:
-    whole = train("whole", max_epochs=5, augment=augment)
+@pytest.mark.parametrize(("augment", "replicas"), [(False, 1), (True, 1), (True, 3)])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
+    train: Train, tmp_path: Path, augment: bool, replicas: int
+) -> None:
+    whole = train("whole", max_epochs=5, augment=augment, replicas=replicas)
     with pytest.raises(RuntimeError, match="power cut"):
-        train("cut", max_epochs=5, augment=augment, callbacks=(StopAfter(2),))
+        train("cut", max_epochs=5, augment=augment, replicas=replicas, callbacks=(StopAfter(2),))
     assert not (tmp_path / "cut/metrics.json").exists()
-    resumed = train("resumed", max_epochs=5, augment=augment, ckpt_path=str(tmp_path / "cut/checkpoints/last.ckpt"))
+    resumed = train(
+        "resumed",
+        max_epochs=5,
+        augment=augment,
+        replicas=replicas,
+        ckpt_path=str(tmp_path / "cut/checkpoints/last.ckpt"),
+    )
 
     for name in ("last", "best"):
         assert_same_weights(tmp_path / "whole", tmp_path / "resumed", name)

@@ -102,6 +102,8 @@ def _records(folder: Path) -> list[dict[str, Any]]:
 def _of_replicas(record: dict[str, Any]) -> list[dict[str, Any]]:
     """A run's record as one for each replica, with its own result and its share of the time."""
     replicas = record.get("replicas", [{}])
+    if record["status"] == "finished" and "replicas" not in record:
+        raise InputError(f"'{record['folder']}' holds a run of an older catdog, without replicas; run it again")
     times = {name: record[name] / len(replicas) for name in ("seconds", "seconds_per_epoch") if name in record}
     return [record | times | replica | {"replicas": len(replicas)} for replica in replicas]
 
