@@ -125,7 +125,7 @@ def keras(photos: Path, epochs: int) -> dict[str, float]:
     )  # fmt: skip
     layers = [k.layers.Rescaling(1 / 127.5, offset=-1), k.layers.Flatten()]
     net = k.Sequential([*layers, *(k.layers.Dense(width, "relu") for width in HIDDEN), k.layers.Dense(1, "sigmoid")])
-    net.compile(k.optimizers.SGD(LR), "binary_crossentropy", ["accuracy"])
+    net.compile(k.optimizers.SGD(LR), loss="binary_crossentropy", metrics=["accuracy"])
     cached = data.cache()
     return {"train": _epochs(lambda: net.fit(cached, verbose=0), epochs)}
 
