@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from lightning import Callback
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
 
 from catdog.data import FolderSource
 from catdog.errors import InputError
@@ -84,6 +86,23 @@ def test_the_dashboard_holds_scalars_pictures_graph_and_hyperparameters(train: T
     assert scalars["result/test/acc"][0][1] == pytest.approx(record["test/acc"])
     assert sorted(tags["images"]) == [*(f"first_layer/unit_{unit}" for unit in (1, 2, 3, 4)), "test/mistakes"]
     assert tags["graph"] == ["graph"]
+
+
+def test_each_chart_of_the_dashboard_shows_one_line_per_run(train: Train, tmp_path: Path) -> None:
+    train(hidden=(), replicas=2, max_epochs=1)
+    tags: list[str] = []
+    charts: list[str] = []
+    for path in (tmp_path / "run").glob("events.out.*"):
+        events = EventAccumulator(str(path))
+        events.Reload()
+        tags += events.Tags()["scalars"]
+        if "custom_scalars__config__" in events.Tags()["tensors"]:
+            (event,) = events.Tensors("custom_scalars__config__")
+            layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
+            charts += [tag for category in layout.category for chart in category.chart for tag in chart.multiline.tag]
+    assert "val/acc_sd" in tags
+    for chart, expected in zip(charts, ("train/loss", "val/acc"), strict=True):
+        assert [tag for tag in tags if re.match(chart, tag)] == [expected]
 
 
 def test_the_last_weights_are_tested_where_asked_for(train: Train, tmp_path: Path) -> None:

@@ -178,8 +178,8 @@ def _fill_dashboard(result: Result, metrics: dict[str, Any]) -> None:
     model, test, size = result.model.cpu(), result.data.test, result.data.image_size
     tensorboard = cast(TensorBoardLogger, result.trainer.logger)
     writer, epochs = tensorboard.experiment, metrics["epochs"]
-    # Several runs side by side, on the CUSTOM SCALARS tab.
-    charts = {"train loss": ["Multiline", ["train/loss"]], "validation accuracy": ["Multiline", ["val/acc"]]}
+    # Several runs side by side, on the CUSTOM SCALARS tab; tags are patterns, and there is val/acc_sd too.
+    charts = {"train loss": ["Multiline", ["train/loss$"]], "validation accuracy": ["Multiline", ["val/acc$"]]}
     writer.add_custom_scalars({"learning curves": charts})
     writer.add_graph(model.network, torch.zeros(1, 3, size, size))
     weights = model.network.input_weights.flatten(0, 1)
