@@ -19,8 +19,8 @@ $(STAMP): pyproject.toml
 train: $(STAMP) ## train the deep net for 100 epochs on drawn cats and dogs
 	$(VENV)/bin/python train.py model=deep trainer.max_epochs=100
 
-test: $(STAMP) ## run all tests
-	$(VENV)/bin/python -m pytest
+test: $(STAMP) ## run all tests, several at a time
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: $(STAMP) ## check style and types
 	$(VENV)/bin/ruff check

@@ -1,7 +1,7 @@
 """Where photos come from: names and labels in sorted order, pixels one photo at a time."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -44,36 +44,20 @@ class PhotoSource(Protocol):
         ...
 
 
-class FolderSource:
-    """Photos on disk: `root` has two class sub-folders, whose sorted names are class 0 and class 1.
+class FileSource:
+    """Photos that lie in files below a folder.
 
-    Sub-folders of the class folders are searched too; names that start with a dot are ignored.
-
-    Raises:
-        InputError: `root` is missing, has other than two sub-folders, or one without photos.
+    Args:
+        root: the folder.
+        class_names: names of class 0 and class 1, sorted.
+        photos: path relative to `root`, with forward slashes, and class of every photo, sorted.
     """
 
-    def __init__(self, root: str | Path | None) -> None:
-        if root is None:
-            raise InputError("data.root must be given: a folder with two class sub-folders")
-        self.root = Path(root)
-        if not self.root.is_dir():
-            raise InputError(f"data.root: no folder at '{root}'; it must be a folder with two class sub-folders")
-        classes = sorted(path.name for path in self.root.iterdir() if path.is_dir() and not path.name.startswith("."))
-        if len(classes) != 2:
-            found = ", ".join(f"'{name}'" for name in classes) or "none"
-            raise InputError(
-                f"data.root: '{root}' must have exactly two class sub-folders, found {len(classes)}: {found}"
-            )
-        photos = sorted((path, label) for label, name in enumerate(classes) for path in _photo_paths(self.root, name))
-        self.class_names = (classes[0], classes[1])
-        self.names = [path for path, _ in photos]
+    def __init__(self, root: Path, class_names: tuple[str, str], photos: Sequence[tuple[str, int]]) -> None:
+        self.root = root
+        self.class_names = class_names
+        self.names = [name for name, _ in photos]
         self.labels = [label for _, label in photos]
-        for label, name in enumerate(classes):
-            if label not in self.labels:
-                raise InputError(
-                    f"data.root: class folder '{self.root / name}' has no photo ({', '.join(PHOTO_SUFFIXES)})"
-                )
 
     def fingerprint(self) -> Iterator[str]:
         """Each photo's name, size in bytes and time of modification in nanoseconds."""
@@ -92,6 +76,36 @@ class FolderSource:
         # Pillow's decoders raise many kinds of exceptions on damaged files, SyntaxError and struct.error among them.
         except Exception as error:
             raise UnreadablePhotoError(f"{type(error).__name__}: {error}") from error
+
+
+class FolderSource(FileSource):
+    """A user's own photos: `root` has two class sub-folders, whose sorted names are class 0 and class 1.
+
+    Sub-folders of the class folders are searched too; names that start with a dot are ignored.
+
+    Raises:
+        InputError: `root` is missing, has other than two sub-folders, or one without photos.
+    """
+
+    def __init__(self, root: str | Path | None) -> None:
+        if root is None:
+            raise InputError("data.root must be given: a folder with two class sub-folders")
+        folder = Path(root)
+        if not folder.is_dir():
+            raise InputError(f"data.root: no folder at '{root}'; it must be a folder with two class sub-folders")
+        classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        if len(classes) != 2:
+            found = ", ".join(f"'{name}'" for name in classes) or "none"
+            raise InputError(
+                f"data.root: '{root}' must have exactly two class sub-folders, found {len(classes)}: {found}"
+            )
+        photos = sorted((path, label) for label, name in enumerate(classes) for path in _photo_paths(folder, name))
+        super().__init__(folder, (classes[0], classes[1]), photos)
+        for label, name in enumerate(classes):
+            if label not in self.labels:
+                raise InputError(
+                    f"data.root: class folder '{folder / name}' has no photo ({', '.join(PHOTO_SUFFIXES)})"
+                )
 
 
 def resize(photo: Image.Image, image_size: int) -> NDArray[np.uint8]:
