@@ -1,7 +1,7 @@
 """Photos made on the spot, and short ways to the objects under test."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from catdog import training
 from catdog.classifier import CatDogClassifier
 from catdog.data import CatDogDataModule, DrawnSource
 from catdog.data.drawn import draw_photo
+from mirror import Mirror, serving
 
 ROOT = Path(__file__).parents[1]
 
@@ -115,3 +116,49 @@ def real_photos() -> Path:
     if not folder:
         pytest.skip("CATDOG_PHOTOS names no folder of real photos")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def oxford_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the Oxford archives hold, with their oddities: 19 photos of cats and 41 of dogs, two lists of them."""
+    root = tmp_path_factory.mktemp("oxford") / "oxford-iiit-pet"
+    (root / "images").mkdir(parents=True)
+    (root / "annotations").mkdir()
+    rng = np.random.default_rng(0)
+    lines = []
+    for number in range(60):
+        is_dog = number >= 19
+        name = f"{'beagle' if is_dog else 'Egyptian_Mau'}_{number}"
+        photo = draw_photo(rng, is_dog, image_size=40)
+        if number == 3:  # some are of other formats than their names say
+            photo.quantize(16).save(root / "images" / f"{name}.jpg", "gif")
+        else:
+            photo.convert("CMYK" if number == 4 else "RGB").save(root / "images" / f"{name}.jpg")
+        lines.append(f"{name} {20 if is_dog else 10} {1 + is_dog} 1\n")
+    order = rng.permutation(60)
+    for part, members in (("trainval", order[:31]), ("test", order[31:])):
+        (root / "annotations" / f"{part}.txt").write_text("".join(lines[member] for member in members))
+    (root / "annotations" / "._trainval.txt").write_bytes(b"\0\5\26\7")
+    (root / "images" / "Egyptian_Mau_0.mat").write_bytes(b"MATLAB 5.0 MAT-file")
+    (root / "images" / "Egyptian_Mau_999.jpg").write_bytes(b"in neither list")
+    return root
+
+
+@pytest.fixture(scope="session")
+def microsoft_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the Microsoft archive holds, with its oddities: 100 photos of each class and an empty one, Thumbs.db."""
+    root = tmp_path_factory.mktemp("microsoft")
+    rng = np.random.default_rng(0)
+    for label, (name, broken) in enumerate((("Cat", 666), ("Dog", 11702))):
+        (root / "PetImages" / name).mkdir(parents=True)
+        for number in range(100):
+            draw_photo(rng, bool(label), image_size=40).save(root / "PetImages" / name / f"{number}.jpg")
+        (root / "PetImages" / name / f"{broken}.jpg").touch()
+        (root / "PetImages" / name / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    return root
+
+
+@pytest.fixture
+def mirror() -> Iterator[Mirror]:
+    with serving() as mirror:
+        yield mirror

@@ -30,9 +30,11 @@ def build(config: DictConfig, group: str, **arguments: Any) -> Any:
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_every_config_composes_and_builds(option: str, photo_root: Path) -> None:
-    root = [f"data.root='{photo_root}'"] if option == "data=folder" else []
-    config = composed(option, *root)
+def test_every_config_composes_and_builds(
+    option: str, photo_root: Path, oxford_root: Path, microsoft_root: Path
+) -> None:
+    roots = {"data=folder": photo_root, "data=oxford_pets": oxford_root, "data=microsoft": microsoft_root}
+    config = composed(option, *([f"data.root='{roots[option]}'"] if option in roots else []))
     data = build(config, "data")
     assert isinstance(data, CatDogDataModule)
     model = build(config, "model", image_size=data.image_size, class_names=data.class_names, seed=0)

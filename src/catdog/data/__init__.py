@@ -1,8 +1,20 @@
 """Photos: where they come from, their pixels, and how they are dealt out."""
 
 from catdog.data.datamodule import CatDogDataModule, split_indices
+from catdog.data.downloads import Archive
 from catdog.data.drawn import DrawnSource
 from catdog.data.pixels import PixelStore
+from catdog.data.published import MicrosoftSource, OxfordPetsSource
 from catdog.data.sources import FolderSource, PhotoSource
 
-__all__ = ["CatDogDataModule", "DrawnSource", "FolderSource", "PhotoSource", "PixelStore", "split_indices"]
+__all__ = [
+    "Archive",
+    "CatDogDataModule",
+    "DrawnSource",
+    "FolderSource",
+    "MicrosoftSource",
+    "OxfordPetsSource",
+    "PhotoSource",
+    "PixelStore",
+    "split_indices",
+]

@@ -1,0 +1,96 @@
+"""The published sets, from small archives of the same structure on this machine."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from torchvision.datasets import OxfordIIITPet
+
+from catdog.data import Archive, MicrosoftSource, OxfordPetsSource
+from catdog.data.sources import UnreadablePhotoError
+from catdog.errors import InputError
+from mirror import Mirror, tar_of, zip_of
+from test_command import command
+
+OXFORD = ("images", "annotations")
+
+
+@pytest.fixture
+def oxford(mirror: Mirror, oxford_root: Path) -> dict[str, Archive]:
+    return {name: mirror.publish(f"{name}.tar.gz", tar_of(oxford_root / name), name) for name in OXFORD}
+
+
+@pytest.fixture
+def microsoft(mirror: Mirror, microsoft_root: Path) -> Archive:
+    return mirror.publish("kagglecatsanddogs_5340.zip", zip_of(microsoft_root / "PetImages"), "PetImages")
+
+
+def pins(key: str, archive: Archive) -> list[str]:
+    """A command's arguments that put an archive in the place of the published one."""
+    return [f"data.source.{key}.{name}={getattr(archive, name)}" for name in ("url", "size", "sha256")]
+
+
+def test_oxford_pets_are_what_torchvision_reads(oxford: dict[str, Archive], tmp_path: Path) -> None:
+    source = OxfordPetsSource(tmp_path / "oxford-iiit-pet", **oxford)
+    assert source.names == sorted(source.names)
+    expected: dict[str, int] = {}
+    for part in ("trainval", "test"):
+        theirs = OxfordIIITPet(tmp_path, part, "binary-category")
+        expected |= {path.name: label for path, label in zip(theirs._images, theirs._bin_labels, strict=True)}
+    assert dict(zip(source.names, source.labels, strict=True)) == expected
+    assert (source.class_names, source.labels.count(0), source.labels.count(1)) == (("cats", "dogs"), 19, 41)
+    for index in range(len(source.names)):  # GIF and CMYK among them
+        assert source.read(index, 16).shape == (16, 16, 3)
+
+
+def test_microsofts_broken_files_are_unreadable_and_other_files_no_photos(microsoft: Archive, tmp_path: Path) -> None:
+    source = MicrosoftSource(tmp_path, microsoft)
+    assert source.class_names == ("cats", "dogs")
+    assert (len(source.names), source.labels.count(0)) == (202, 101)
+    unreadable = []
+    for index, name in enumerate(source.names):
+        try:
+            source.read(index, 16)
+        except UnreadablePhotoError:
+            unreadable.append(name)
+    assert unreadable == ["Cat/666.jpg", "Dog/11702.jpg"]
+
+
+def test_photos_that_were_unpacked_by_hand_are_used(
+    mirror: Mirror, oxford: dict[str, Archive], oxford_root: Path, microsoft: Archive, microsoft_root: Path
+) -> None:
+    assert len(OxfordPetsSource(oxford_root, **oxford).names) == 60
+    assert len(MicrosoftSource(microsoft_root, microsoft).names) == 202
+    assert mirror.requests == []
+
+
+def test_the_folder_cannot_be_left_out(microsoft: Archive) -> None:
+    with pytest.raises(InputError, match="data.root must be given"):
+        MicrosoftSource(None, microsoft)
+
+
+def test_the_command_downloads_and_trains(oxford: dict[str, Archive], tmp_path: Path) -> None:
+    overrides = (override for key, archive in oxford.items() for override in pins(key, archive))
+    done = command(
+        tmp_path, "data=oxford_pets", *overrides, "data.image_size=16", "model=logistic", "trainer=cpu",
+        "trainer.max_epochs=2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    (run,) = (tmp_path / "outputs/runs").iterdir()
+    assert json.loads((run / "metrics.json").read_text())["chance"] == pytest.approx(41 / 60)
+    photos = tmp_path / "outputs/photos/oxford-iiit-pet"
+    assert {path.name for path in photos.iterdir()} <= {"annotations", "images", ".lock"}
+
+
+def test_without_a_network_the_command_says_what_to_download_by_hand(microsoft: Archive, tmp_path: Path) -> None:
+    nobody = replace(microsoft, url="http://127.0.0.1:9/kagglecatsanddogs_5340.zip")
+    done = command(tmp_path, "data=microsoft", *pins("photos", nobody))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("catdog: no photos (Connection refused")
+    assert done.stderr.endswith(
+        f"): download by hand {nobody.url} ({nobody.size:,} bytes, SHA-256 {nobody.sha256})"
+        f" into the folder '{tmp_path / 'outputs/photos/microsoft'}'\n"
+    )
