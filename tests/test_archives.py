@@ -103,17 +103,18 @@ UNSAFE = {
     "zip-encrypted": (encrypted(zip_with("photos/1.jpg")), "a link or an encrypted file"),
     "zip-bomb": (zip_with("photos/1.jpg", size=1_000_000), "more than 10 times its size"),
     "zip-other-folder": (zip_with("cats/1.jpg"), "no folder 'photos'"),
-    "neither": (b"no archive at all", "could not be opened"),
+    "tar-none": (b"no archive at all", "could not be opened"),
+    "zip-none": (b"no archive at all", "not a zip file"),
 }
 
 
 @pytest.mark.parametrize("case", UNSAFE)
 def test_unsafe_and_damaged_archives_are_refused(mirror: Mirror, tmp_path: Path, case: str) -> None:
     content, reason = UNSAFE[case]
-    root = tmp_path / "root"
+    root, name = tmp_path / "root", f"photos.{case[:3]}"
     with pytest.raises(InputError, match=reason):
-        obtain([mirror.publish("photos.archive", content)], root)
-    assert {path.name for path in root.iterdir()} <= {".lock", "photos.archive.partial"}
+        obtain([mirror.publish(name, content)], root)
+    assert {path.name for path in root.iterdir()} <= {".lock", f"{name}.partial"}
     assert [path.name for path in tmp_path.iterdir()] == ["root"]
 
 

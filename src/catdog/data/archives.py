@@ -62,7 +62,7 @@ def _provide(archive: Archive, root: Path) -> None:
     partial = root / f".{archive.name}.unpacked"
     shutil.rmtree(partial, ignore_errors=True)  # of a start that was killed here
     try:
-        (unpack_zip if zipfile.is_zipfile(path) else unpack_tar)(path, partial)
+        (unpack_zip if archive.name.endswith(".zip") else unpack_tar)(path, partial)
         if not (partial / archive.folder).is_dir():
             raise UnsafeArchiveError(f"'{path.name}' has no folder '{archive.folder}'")
         os.rename(partial / archive.folder, root / archive.folder)
