@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from catdog.data import DrawnSource, FolderSource, PixelStore
-from catdog.data.sources import UnreadablePhotoError
+from catdog.data.decoding import UnreadablePhotoError
+from catdog.data.sources import Photo
 
 
 class CountingSource(DrawnSource):
@@ -22,7 +22,7 @@ class CountingSource(DrawnSource):
         self.broken = broken
         self.error = error or UnreadablePhotoError("no photo")
 
-    def read(self, index: int, image_size: int) -> NDArray[np.uint8]:
+    def read(self, index: int, image_size: int) -> Photo:
         self.reads += 1
         if index in self.broken:
             raise self.error
@@ -39,7 +39,7 @@ def test_the_store_holds_what_the_source_reads(tmp_path: Path, photo_root: Path)
     assert store.labels.tolist() == source.labels
     assert store.pixels.dtype == torch.uint8
     for index, pixels in enumerate(store.pixels):
-        np.testing.assert_array_equal(pixels.permute(1, 2, 0).numpy(), source.read(index, 16))
+        np.testing.assert_array_equal(pixels.permute(1, 2, 0).numpy(), source.read(index, 16).pixels)
 
 
 def test_photos_are_read_once(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from catdog.data.sources import FolderSource, UnreadablePhotoError
+from catdog.data.decoding import UnreadablePhotoError
+from catdog.data.sources import FolderSource
 from catdog.errors import InputError
 
 
@@ -31,7 +32,7 @@ def test_pixels_are_pillows_antialiased_bilinear(photo_root: Path) -> None:
     for index in range(0, len(source.names), 7):
         with Image.open(photo_root / source.names[index]) as photo:
             expected = np.asarray(photo.convert("RGB").resize((16, 16), Image.Resampling.BILINEAR))
-        np.testing.assert_array_equal(source.read(index, 16), expected)
+        np.testing.assert_array_equal(source.read(index, 16).pixels, expected)
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,7 @@ def _run_key(run: dict[str, Any]) -> tuple[int, int, int, int]:
 
 
 def _correctness(run: dict[str, Any]) -> "pd.Series[float]":
-    predictions = pd.read_csv(Path(run["folder"]) / "predictions.csv", index_col="path", keep_default_na=False)
+    path = Path(run["folder"]) / "predictions.csv"
+    predictions = pd.read_csv(path, index_col="path", keep_default_na=False, encoding_errors="surrogateescape")
     own = predictions[predictions["seed"] == run["seed"]]
     return ((own["probability"] > 0.5) == (own["label"] == 1)).astype(float)

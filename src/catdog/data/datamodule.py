@@ -161,7 +161,7 @@ class CatDogDataModule(LightningDataModule):
             name, reason = next(iter(unreadable.items()))
             raise InputError(
                 f"{len(unreadable)} of {total} photos are unreadable, more than data.max_unreadable="
-                f"{self.max_unreadable} allows; the first is '{name}' ({reason})"
+                f"{self.max_unreadable} allows; the first is {name!r} ({reason})"
             )
         split_indices(len(self.store.names), self.split_seed, self.fold)
 

@@ -7,6 +7,7 @@ dark fur on light ground, so the mean cat and the mean dog are nearly the same p
 """
 
 import colorsys
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from catdog.data.sources import resize
+from catdog.data.decoding import resize
+from catdog.data.sources import Photo
 from catdog.errors import InputError, check_whole_number
 
 OVERSAMPLING = 2  # drawn this many times larger, then resized as a photo is
@@ -48,13 +49,14 @@ class DrawnSource:
         """The seed, the number of drawings, and the very code that draws them."""
         yield f"{self.seed}\0{len(self.names)}\0{Path(__file__).read_text()}"
 
-    def read(self, index: int, image_size: int) -> NDArray[np.uint8]:
-        """Draw one photo; see `PhotoSource.read`."""
+    def read(self, index: int, image_size: int) -> Photo:
+        """Draw one photo; see `PhotoSource.read`. Its digest is that of the pixels."""
         rng = np.random.default_rng([self.seed, index])
         photo = draw_photo(rng, is_dog=bool(self.labels[index]), image_size=image_size * OVERSAMPLING)
         pixels = resize(photo, image_size)
         noise = rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(rng.uniform(4, 16))  # grey levels
-        return (pixels + noise).clip(0, 255).astype(np.uint8)
+        pixels = (pixels + noise).clip(0, 255).astype(np.uint8)
+        return Photo(pixels, hashlib.sha256(pixels.tobytes()).hexdigest())
 
 
 @dataclass(frozen=True)

@@ -3,25 +3,35 @@
 import copy
 import hashlib
 import json
+import logging
 import os
 import shutil
-import tempfile
+import warnings
+import zlib
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from errno import ENOSPC
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
-from filelock import FileLock
-from numpy.typing import NDArray
+from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm import tqdm
 
-from catdog.data.sources import PhotoSource, UnreadablePhotoError
+from catdog.data.decoding import UnreadablePhotoError
+from catdog.data.sources import Photo, PhotoSource
+from catdog.errors import InputError
 
-VERSION = 1  # of the files below; a store of another version has another key
-PIXELS, INDEX = "pixels.u8", "index.json"
+logger = logging.getLogger(__name__)
+
+VERSION = 2  # of the files below; a store of another version has another key
+PIXELS, INDEX, CHECKSUMS = "pixels.u8", "index.json", "checksums.json"
+MOST_BUILDS = 3  # in a row, while the photos change
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class StoreIndex:
     image_size: int
     names: list[str]
     labels: list[int]
+    digests: list[str]
     unreadable: dict[str, str]
 
 
@@ -41,29 +52,69 @@ class PixelStore:
         pixels: uint8 (photos, 3, image_size, image_size), mapped from the file, read when touched.
         labels: float32 (photos,), 0 or 1.
         names: the photos' names, in the order of the pixels, sorted.
+        digests: SHA-256 of each photo's bytes, in hexadecimal, in the same order.
         unreadable: name → reason, for the photos that are left out.
+
+    Raises:
+        OSError, ValueError: there is no whole store of this version in the folder.
     """
 
     def __init__(self, folder: Path) -> None:
-        index = StoreIndex(**json.loads((folder / INDEX).read_text()))
-        shape = (len(index.names), 3, index.image_size, index.image_size)
-        # Copy-on-write, because PyTorch knows no read-only tensors; nothing here writes to it.
-        mapped = np.memmap(folder / PIXELS, dtype=np.uint8, mode="c", shape=shape) if index.names else np.empty(shape)
+        index_text = (folder / INDEX).read_bytes()
+        with open(folder / PIXELS, "rb") as file:
+            if json.loads((folder / CHECKSUMS).read_text()) != _checksums(_crc32(file), index_text):
+                raise ValueError(f"'{folder}' is damaged")
+            index = StoreIndex(**json.loads(index_text))
+            shape = (len(index.names), 3, index.image_size, index.image_size)
+            # Copy-on-write, because PyTorch knows no read-only tensors; nothing here writes to it.
+            mapped = np.memmap(file, dtype=np.uint8, mode="c", shape=shape) if index.names else np.empty(shape)
         self.pixels = torch.from_numpy(mapped)
         self.labels = torch.tensor(index.labels, dtype=torch.float32)
         self.names = index.names
+        self.digests = index.digests
         self.unreadable = index.unreadable
 
     @classmethod
     def of(cls, source: PhotoSource, image_size: int, cache_dir: str | Path) -> "PixelStore":
-        """Open the store of these photos under `cache_dir`, after building it if it is not there yet."""
-        folder = Path(cache_dir) / store_key(source, image_size)
-        if not folder.exists():
+        """Open the store of these photos under `cache_dir`, after building it if it is not there whole.
+
+        Raises:
+            InputError: the disk is full or cannot be written to, or the photos keep changing.
+        """
+        for _ in range(MOST_BUILDS):
+            folder = Path(cache_dir) / store_key(source, image_size)
+            if store := cls._open(folder) or cls._build(source, image_size, folder):
+                return store
+            logger.warning("photos changed while they were read; they are read anew")
+        raise InputError("the photos keep changing while they are read; run again when nothing writes to them")
+
+    @classmethod
+    def _open(cls, folder: Path) -> "PixelStore | None":
+        try:
+            return cls(folder)
+        except (OSError, ValueError):
+            return None
+
+    @classmethod
+    def _build(cls, source: PhotoSource, image_size: int, folder: Path) -> "PixelStore | None":
+        """Build a store, unless another process did meanwhile; None if the photos changed."""
+        needed = len(source.names) * 3 * image_size**2
+        try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.with_name(f".{folder.name}.lock")):  # of several processes, one reads the photos
-                if not folder.exists():
-                    _build(source, image_size, folder)
-        return cls(folder)
+            with _only_one(folder):
+                if (store := cls._open(folder)) is not None:
+                    return store
+                if folder.exists():
+                    logger.warning("the pixel store '%s' is damaged; it is built anew", folder)
+                    shutil.rmtree(folder)
+                if needed > _free_space(folder):
+                    raise OSError(ENOSPC, os.strerror(ENOSPC))
+                return cls(folder) if _write_whole(source, image_size, folder) else None
+        except OSError as error:
+            raise InputError(
+                f"data.cache_dir: no store can be written to '{folder.parent}' ({error.strerror}); "
+                f"it takes {needed / 1e6:.1f} MB, {_free_space(folder) / 1e6:.1f} MB are free"
+            ) from error
 
     def to(self, device: torch.device) -> "PixelStore":
         """The same store with pixels and labels in the memory of a device."""
@@ -87,40 +138,113 @@ def store_key(source: PhotoSource, image_size: int) -> str:
     return digest.hexdigest()[:16]
 
 
-def _build(source: PhotoSource, image_size: int, folder: Path) -> None:
-    """Write a store beside its place and rename it, so that a folder with the right name is always whole."""
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Of several processes that build the same store, let one in at a time; one that dies lets the next one in."""
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.info("another process is reading the photos; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _free_space(folder: Path) -> int:
+    """Bytes free where the folder is, or would be."""
+    while not os.path.exists(folder):
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _write_whole(source: PhotoSource, image_size: int, folder: Path) -> bool:
+    """Write a store beside its place and rename it, so that a folder with the right name is whole.
+
+    Returns whether the photos are still those that the folder is named after; only then is it left.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # from a build that was killed
+    try:
+        partial.mkdir()
         _write(source, image_size, partial)
+        if store_key(source, image_size) != folder.name:
+            return False
         os.rename(partial, folder)
+        _sync(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    return True
 
 
 def _write(source: PhotoSource, image_size: int, folder: Path) -> None:
-    """Read all photos, several at a time (decoders let other threads run), and write them in order."""
-    index = StoreIndex(image_size, names=[], labels=[], unreadable={})
+    """Write all photos in order, and have them on the disk before this returns."""
+    index = StoreIndex(image_size, names=[], labels=[], digests=[], unreadable={})
+    checksum = 0
     with open(folder / PIXELS, "wb") as file:
         for position, photo in enumerate(_read_all(source, image_size)):
             name = source.names[position]
             if isinstance(photo, UnreadablePhotoError):
                 index.unreadable[name] = str(photo)
                 continue
-            file.write(photo.transpose(2, 0, 1).tobytes())
+            pixels = photo.pixels.transpose(2, 0, 1).tobytes()
+            file.write(pixels)
+            checksum = zlib.crc32(pixels, checksum)
             index.names.append(name)
             index.labels.append(source.labels[position])
-    (folder / INDEX).write_text(json.dumps(asdict(index)))
+            index.digests.append(photo.digest)
+    index_text = json.dumps(asdict(index)).encode()
+    (folder / INDEX).write_bytes(index_text)
+    (folder / CHECKSUMS).write_text(json.dumps(_checksums(checksum, index_text)))
+    for path in (folder / PIXELS, folder / INDEX, folder / CHECKSUMS, folder):
+        _sync(path)
 
 
-def _read_all(source: PhotoSource, image_size: int) -> Iterator[NDArray[np.uint8] | UnreadablePhotoError]:
-    def read(position: int) -> NDArray[np.uint8] | UnreadablePhotoError:
+def _checksums(pixels: int, index_text: bytes) -> dict[str, int]:
+    """What `checksums.json` holds."""
+    return {"version": VERSION, PIXELS: pixels, INDEX: zlib.crc32(index_text)}
+
+
+def _crc32(file: BinaryIO) -> int:
+    """The checksum of a file, read in pieces: of a file cut short, a mapping would end the process."""
+    checksum = 0
+    while piece := file.read(2**20):
+        checksum = zlib.crc32(piece, checksum)
+    return checksum
+
+
+def _sync(path: Path) -> None:
+    """Have a file or folder on the disk, so that it outlives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_all(source: PhotoSource, image_size: int) -> Iterator[Photo | UnreadablePhotoError]:
+    """Read all photos in order, several at a time: decoders let other threads run."""
+
+    def read(position: int) -> Photo | UnreadablePhotoError:
         try:
             return source.read(position, image_size)
         except UnreadablePhotoError as error:
             return error
 
-    total = len(source.names)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        photos = pool.map(read, range(total))
-        # disable=None: no bar where the output is not a terminal
-        yield from tqdm(photos, desc="reading photos", total=total, unit="photo", leave=False, disable=None)
+    threads, total = os.cpu_count() or 1, len(source.names)
+    reading: deque[Future[Photo | UnreadablePhotoError]] = deque()
+    # disable=None: no bar where the output is not a terminal
+    bar = tqdm(desc="reading photos", total=total, unit="photo", leave=False, disable=None)
+    # Here, because what is ignored is ignored in all threads: remarks on odd files, which are decoded or listed.
+    with bar, warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        for position in range(total):
+            reading.append(pool.submit(read, position))
+            if len(reading) > 4 * threads:  # not all at once: where disks are slow, they would fill the memory
+                yield reading.popleft().result()
+                bar.update()
+        for future in reading:
+            yield future.result()
+            bar.update()

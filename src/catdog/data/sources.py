@@ -1,21 +1,34 @@
 """Where photos come from: names and labels in sorted order, pixels one photo at a time."""
 
+import hashlib
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from catdog.data.decoding import UnreadablePhotoError, decode, open_photo, reason, resize
 from catdog.errors import InputError
 
-PHOTO_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+logger = logging.getLogger(__name__)
+
+PHOTO_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+THUMBNAIL_FOLDERS = ("@eaDir", "__MACOSX")  # copies and notes that other programs leave beside the photos
 
 
-class UnreadablePhotoError(Exception):
-    """A photo that cannot be decoded; the message says why."""
+class Photo(NamedTuple):
+    """A decoded photo.
+
+    Attributes:
+        pixels: RGB, uint8 (image_size, image_size, 3).
+        digest: SHA-256 of the bytes that they were decoded from, in hexadecimal.
+    """
+
+    pixels: NDArray[np.uint8]
+    digest: str
 
 
 class PhotoSource(Protocol):
@@ -35,8 +48,8 @@ class PhotoSource(Protocol):
         """Everything the pixels depend on besides the image size, as text."""
         ...
 
-    def read(self, index: int, image_size: int) -> NDArray[np.uint8]:
-        """Photo `index` as RGB pixels, shape (image_size, image_size, 3).
+    def read(self, index: int, image_size: int) -> Photo:
+        """Photo `index`, resized to a square of `image_size` pixels.
 
         Raises:
             UnreadablePhotoError: the photo cannot be decoded.
@@ -60,63 +73,87 @@ class FileSource:
         self.labels = [label for _, label in photos]
 
     def fingerprint(self) -> Iterator[str]:
-        """Each photo's name, size in bytes and time of modification in nanoseconds."""
+        """Each photo's name, size in bytes, time of modification in nanoseconds, and whether it may be read.
+
+        A photo that is replaced by another of the same name, size and time goes unnoticed.
+        """
         for name in self.names:
             try:
-                stat = os.stat(self.root / name)
-                yield f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}"
+                status = os.stat(self.root / name)
+                yield f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0{os.access(self.root / name, os.R_OK)}"
             except OSError as error:  # read() will give the reason
                 yield f"{name}\0{error.errno}"
 
-    def read(self, index: int, image_size: int) -> NDArray[np.uint8]:
-        """Decode and resize one photo, antialiased bilinear; see `PhotoSource.read`."""
+    def read(self, index: int, image_size: int) -> Photo:
+        """Decode and resize one photo, antialiased bilinear; see `PhotoSource.read` and `decode`."""
         try:
-            with Image.open(self.root / self.names[index]) as photo:
-                return resize(photo.convert("RGB"), image_size)
-        # Pillow's decoders raise many kinds of exceptions on damaged files, SyntaxError and struct.error among them.
-        except Exception as error:
-            raise UnreadablePhotoError(f"{type(error).__name__}: {error}") from error
+            with open_photo(self.root / self.names[index]) as file:
+                pixels = resize(decode(file), image_size)
+                file.seek(0)
+                return Photo(pixels, hashlib.file_digest(file, "sha256").hexdigest())
+        except Exception as error:  # of many kinds, see decode()
+            raise UnreadablePhotoError(reason(error)) from error
 
 
 class FolderSource(FileSource):
     """A user's own photos: `root` has two class sub-folders, whose sorted names are class 0 and class 1.
 
-    Sub-folders of the class folders are searched too; names that start with a dot are ignored.
+    Sub-folders of the class folders are searched too, but not links to folders. Names that start with a dot, and the
+    folders of `THUMBNAIL_FOLDERS`, are ignored.
 
     Raises:
-        InputError: `root` is missing, has other than two sub-folders, or one without photos.
+        InputError: `root` is missing, has other than two sub-folders, or one without photos; a folder cannot be read.
     """
 
     def __init__(self, root: str | Path | None) -> None:
         if root is None:
             raise InputError("data.root must be given: a folder with two class sub-folders")
         folder = Path(root)
-        if not folder.is_dir():
-            raise InputError(f"data.root: no folder at '{root}'; it must be a folder with two class sub-folders")
-        classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-        if len(classes) != 2:
-            found = ", ".join(f"'{name}'" for name in classes) or "none"
-            raise InputError(
-                f"data.root: '{root}' must have exactly two class sub-folders, found {len(classes)}: {found}"
-            )
+        if not os.path.isdir(folder):
+            raise InputError(f"data.root: no folder at {str(root)!r}; it must be a folder with two class sub-folders")
+        classes = _class_names(folder)
         photos = sorted((path, label) for label, name in enumerate(classes) for path in _photo_paths(folder, name))
-        super().__init__(folder, (classes[0], classes[1]), photos)
+        super().__init__(folder, classes, photos)
         for label, name in enumerate(classes):
             if label not in self.labels:
                 raise InputError(
-                    f"data.root: class folder '{folder / name}' has no photo ({', '.join(PHOTO_SUFFIXES)})"
+                    f"data.root: class folder {str(folder / name)!r} has no photo ({', '.join(PHOTO_SUFFIXES)})"
                 )
 
 
-def resize(photo: Image.Image, image_size: int) -> NDArray[np.uint8]:
-    """An RGB photo as a square of `image_size` pixels: uint8 (image_size, image_size, 3), antialiased bilinear."""
-    return np.asarray(photo.resize((image_size, image_size), Image.Resampling.BILINEAR))
+def _class_names(root: Path) -> tuple[str, str]:
+    try:
+        names = sorted(path.name for path in root.iterdir() if path.is_dir() and not _is_ignored(path.name))
+    except OSError as error:
+        raise _unlisted(error) from error
+    if len(names) != 2:
+        found = ", ".join(map(repr, names)) or "none"
+        raise InputError(
+            f"data.root: {str(root)!r} must have exactly two class sub-folders, found {len(names)}: {found}"
+        )
+    return names[0], names[1]
 
 
 def _photo_paths(root: Path, class_name: str) -> Iterator[str]:
     """Paths of a class's photos, relative to `root`, with forward slashes on every system."""
-    for folder, subfolders, files in os.walk(root / class_name):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+
+    def refuse(error: OSError) -> None:
+        raise _unlisted(error) from error
+
+    for folder, subfolders, files in os.walk(root / class_name, onerror=refuse):
+        subfolders[:] = [name for name in subfolders if not _is_ignored(name)]
+        for name in subfolders:
+            if os.path.islink(os.path.join(folder, name)):  # may lead back here, or to the other class
+                logger.warning("linked folders are not searched for photos: %r", os.path.join(folder, name))
         for name in files:
-            if name.lower().endswith(PHOTO_SUFFIXES) and not name.startswith("."):
+            if name.lower().endswith(PHOTO_SUFFIXES) and not _is_ignored(name):
                 yield (Path(folder) / name).relative_to(root).as_posix()
+
+
+def _is_ignored(name: str) -> bool:
+    return name.startswith(".") or name in THUMBNAIL_FOLDERS
+
+
+def _unlisted(error: OSError) -> InputError:
+    # repr() of a name shows as escapes what a terminal or a log cannot: line breaks, bytes that are not UTF-8
+    return InputError(f"data.root: the folder {str(error.filename)!r} cannot be listed: {error.strerror}")
