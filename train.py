@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from catdog.errors import InputError, UnavailableError
+from catdog.targets import check_arguments, check_config
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ def main(config: DictConfig) -> float:
     In a sweep, a run that fails leaves its traceback in its log and NaN here, and the others go on.
     """
     from catdog import record, training  # here, because PyTorch takes seconds that --help need not wait for
+    from catdog.interruption import InterruptedRunError
 
     if not gc.get_freeze_count():
         gc.freeze()  # what these imports made stays to the end, where Python would search it for a second
@@ -33,6 +35,7 @@ def main(config: DictConfig) -> float:
     folder = Path(hydra_config.runtime.output_dir)
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     try:
+        check_config(plain)
         if sweeping and config.trainer.devices != 1 and "SLURM_NTASKS" not in os.environ:
             # Lightning starts its other processes with this very command line: each would be the whole sweep again.
             raise InputError(f"trainer.devices must be 1 in a sweep, got {config.trainer.devices}")
@@ -44,7 +47,12 @@ def main(config: DictConfig) -> float:
             ckpt_path=config.ckpt_path,
             test_weights=config.test_weights,
         )
+    except InterruptedRunError as error:
+        record.save_outcome(folder, plain, error)
+        print(f"catdog: {error}", file=sys.stderr)
+        sys.exit(128 + error.number)  # as a shell tells of signals; in a sweep, no other run is started
     except Exception as error:
+        record.save_outcome(folder, plain, error)
         if not sweeping:
             if isinstance(error, InputError):
                 sys.exit(f"catdog: {error}")
@@ -53,10 +61,15 @@ def main(config: DictConfig) -> float:
             logger.info("skipped: %s", error)
         else:
             logger.exception("failed")
-        record.save_outcome(folder, plain, error)
         return float("nan")
     return metrics["val/acc"]
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        check_arguments(sys.argv[1:])
+        main()
+    except InputError as error:
+        sys.exit(f"catdog: {error}")
+    except KeyboardInterrupt:  # before or between runs
+        sys.exit("catdog: interrupted")

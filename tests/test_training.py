@@ -1,5 +1,7 @@
 import csv
 import json
+import os
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -159,10 +161,17 @@ def test_resuming_keeps_a_best_checkpoint_of_the_first_part(train: Train, tmp_pa
     assert_same_weights(tmp_path / "first", tmp_path / "second", "best")
 
 
-def test_the_same_seed_gives_the_same_run_bit_for_bit(train: Train, tmp_path: Path) -> None:
-    for folder, seed in (("one", 3), ("two", 3), ("three", 4)):
-        train(folder, seed=seed, shuffle_seed=seed)
-    assert_same_weights(tmp_path / "one", tmp_path / "two")
+@pytest.mark.parametrize(("augment", "replicas"), [(False, 1), (True, 2)])
+def test_the_same_seed_gives_the_same_run_bit_for_bit(
+    train: Train, tmp_path: Path, augment: bool, replicas: int
+) -> None:
+    records = [
+        train(folder, seed=seed, shuffle_seed=seed, augment=augment, replicas=replicas, cache_dir=tmp_path / folder)
+        for folder, seed in (("one", 3), ("two", 3), ("three", 4))
+    ]
+    assert without_times(records[0]) == without_times(records[1]) != without_times(records[2])
+    for name in ("last", "best"):
+        assert_same_weights(tmp_path / "one", tmp_path / "two", name)
     predictions = [(tmp_path / folder / "predictions.csv").read_bytes() for folder in ("one", "two", "three")]
     assert predictions[0] == predictions[1] != predictions[2]
 
@@ -179,6 +188,7 @@ def test_the_same_seed_gives_the_same_run_bit_for_bit(train: Train, tmp_path: Pa
         ({"trainer": {"limit_train_batches": 0}}, "no epoch was trained"),
         ({"ckpt_path": "nowhere.ckpt"}, "ckpt_path: no file at 'nowhere.ckpt'"),
         ({"lr": 1e30}, "training loss of seed 0 became .* in epoch .* with model.lr=1e\\+30; a smaller"),
+        ({"lr": 1e30, "batch_size": 80}, "validation loss of seed 0 became .* in epoch 1 with model.lr=1e\\+30"),
     ],
 )
 def test_bad_input_is_one_sentence_and_no_result(
@@ -200,6 +210,34 @@ def test_a_file_that_is_no_checkpoint_is_refused(train: Train, tmp_path: Path) -
     (tmp_path / "fake.ckpt").write_text("no checkpoint")
     with pytest.raises(InputError, match=r"fake.ckpt' is no checkpoint of catdog"):
         train(ckpt_path=str(tmp_path / "fake.ckpt"))
+
+
+class Payload:
+    """Pickled, it makes a folder where it is unpickled without care."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+def test_a_malicious_checkpoint_is_refused_and_runs_nothing(train: Train, tmp_path: Path, save: Any) -> None:
+    save({"hyper_parameters": Payload(tmp_path / "harm")}, tmp_path / "evil.ckpt")
+    with pytest.raises(InputError, match=r"evil.ckpt' is no checkpoint of catdog \(UnpicklingError\)"):
+        train(ckpt_path=str(tmp_path / "evil.ckpt"))
+    (tmp_path / "run/checkpoints").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "evil.ckpt").rename(tmp_path / "run/checkpoints/last.ckpt")
+    with pytest.raises(InputError, match="is no checkpoint of catdog"):
+        train()  # in whose folder it lies
+    assert not (tmp_path / "harm").exists()
+
+
+def test_weights_alone_are_no_checkpoint_to_go_on_from(train: Train, tmp_path: Path) -> None:
+    train("first")
+    with pytest.raises(InputError, match=r"best.ckpt' holds weights alone; give the checkpoints/last.ckpt of a run"):
+        train("second", ckpt_path=str(tmp_path / "first/checkpoints/best.ckpt"))
 
 
 def test_unreadable_photos_are_listed_in_the_run_folder(train: Train, photo_root: Path, tmp_path: Path) -> None:

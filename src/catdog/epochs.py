@@ -1,7 +1,9 @@
 """What is kept and shown of every epoch."""
 
+import io
 import logging
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, cast
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from tqdm import tqdm
 
@@ -63,7 +66,7 @@ class History(Callback):
         """Record and show the epoch; the checkpoint is saved after this.
 
         Raises:
-            InputError: a training loss is no longer a finite number.
+            InputError: a loss is no longer a finite number.
         """
         model = cast(CatDogClassifier, pl_module)
         metrics = {name: values.tolist() for name, values in model.epoch_metrics.items()}
@@ -71,12 +74,13 @@ class History(Callback):
         seconds = time.perf_counter() - self._started
         epoch = {"epoch": trainer.current_epoch + 1, **metrics, "dead_layers": dead_layers, "seconds": seconds}
         self.epochs.append(epoch)
-        for seed, loss in zip(model.seeds, metrics["train/loss"], strict=True):
-            if not math.isfinite(loss):
-                raise InputError(
-                    f"the training loss of seed {seed} became {loss} in epoch {epoch['epoch']} with "
-                    f"model.lr={model.hparams['lr']}; a smaller learning rate keeps it finite"
-                )
+        for name, part in (("train/loss", "training"), ("val/loss", "validation")):
+            for seed, loss in zip(model.seeds, metrics[name], strict=True):
+                if not math.isfinite(loss):
+                    raise InputError(
+                        f"the {part} loss of seed {seed} became {loss} in epoch {epoch['epoch']} with "
+                        f"model.lr={model.hparams['lr']}; a smaller learning rate keeps it finite"
+                    )
         if not trainer.is_global_zero:
             return
         line = f"epoch {epoch['epoch']}/{trainer.max_epochs}: " + _line(epoch)
@@ -105,11 +109,31 @@ def _line(epoch: dict[str, Any]) -> str:
     return ", ".join(f"{name} {mean:.3f}" for name, mean in means.items()) + f", {epoch['seconds']:.2f} s"
 
 
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it: what is there stays whole until the new one is.
+
+    Lightning's own writes to the system's temporary folder; where that is another disk, the move is a copy, which a
+    kill cuts short.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Save the checkpoint to `path`."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(path).with_name(f".{Path(path).name}.partial")
+        try:
+            partial.write_bytes(content.getbuffer())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
 class RunCheckpoint(Checkpoint):
     """`last.ckpt`, and of each replica the weights of the epoch with its lowest validation loss.
 
-    `last.ckpt` is saved at the end of the epoch, if the last time is SAVE_INTERVAL ago, and at the end of training.
-    The best weights travel in it and are written to `best.ckpt` when training is over.
+    `last.ckpt` is saved before the first epoch, at the end of an epoch if the last time is SAVE_INTERVAL ago, and at
+    the end of training. The best weights travel in it and are written to `best.ckpt` when training is over.
 
     Args:
         folder: where the files lie.
@@ -124,6 +148,11 @@ class RunCheckpoint(Checkpoint):
         self._losses = torch.empty(0)  # the lowest ones, (replicas,)
         self._weights: dict[str, Tensor] = {}  # of these epochs
         self._saved_epoch, self._saved_at = 0, -math.inf
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save what training starts from, so that a run can be gone on with from its first moment."""
+        if not (self._folder / "last.ckpt").exists():
+            self._save(trainer, trainer.current_epoch)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights that are better than before, and save."""

@@ -23,6 +23,7 @@ from catdog.classifier import CatDogClassifier, losses
 from catdog.data import CatDogDataModule
 from catdog.epochs import History
 from catdog.errors import InputError, UnavailableError
+from catdog.interruption import InterruptedRunError
 from catdog.network import net_name
 from catdog.statistics import mean_accuracy, wilson_interval
 
@@ -150,10 +151,15 @@ def _summarize_replica(result: Result, replica: int) -> dict[str, Any]:
 
 
 def save_outcome(folder: Path, config: dict[str, Any], error: Exception) -> None:
-    """Write `outcome.json` for a run that has no result: skipped for want of an accelerator, or failed, and why."""
+    """Write `outcome.json` for a run that has no result, and why.
+
+    Its status is "skipped" for want of an accelerator, "interrupted" by a signal, or "failed".
+    """
+    statuses = {UnavailableError: "skipped", InterruptedRunError: "interrupted"}
+    foreseen = isinstance(error, InputError | InterruptedRunError)
     outcome = {
-        "status": "skipped" if isinstance(error, UnavailableError) else "failed",
-        "reason": str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}",
+        "status": statuses.get(type(error), "failed"),
+        "reason": str(error) if foreseen else f"{type(error).__name__}: {error}",
         "accelerator": config["trainer"]["accelerator"],
         "config": config,
     }
@@ -232,6 +238,6 @@ def _write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text beside its place and rename it, so that a file with the right name is always whole."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # several processes may write at once
     partial.write_text(text)
     os.replace(partial, path)

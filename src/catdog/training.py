@@ -17,8 +17,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from catdog import record, resumption
 from catdog.classifier import CatDogClassifier
 from catdog.data import CatDogDataModule
-from catdog.epochs import History, RunCheckpoint
+from catdog.epochs import AtomicCheckpointIO, History, RunCheckpoint
 from catdog.errors import InputError, UnavailableError, check_whole_number
+from catdog.interruption import Interruption
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ REMARKS = (  # of Lightning's and PyTorch's, not for the user
     ".*Checkpoint directory .* exists and is not empty",  # a run that goes on in its folder
     ".*`srun` command is available",  # a cluster's login node
     ".*LeafSpec.* is deprecated",  # Lightning 2.6 with PyTorch 2.14
+    ".*Detected pickle protocol",  # a file given as ckpt_path that is no checkpoint, which is said below
     ".*torch.jit.* is deprecated",  # TensorBoard's graph with PyTorch 2.14
 )
 for name in ("lightning.pytorch", "lightning.fabric"):
@@ -58,7 +60,7 @@ def run(
     Args:
         build_data: makes the data module.
         build_model: makes the classifier, given `image_size`, `class_names` and `seed`.
-        build_trainer: makes the trainer, given `callbacks`, `logger` and `default_root_dir`.
+        build_trainer: makes the trainer, given `callbacks`, `logger`, `default_root_dir` and `plugins`.
         folder: the run's folder. Where it holds a run of the same `config` and photos, that is gone on with, or its
             record returned; what else it holds is removed.
         config: all that the run depends on, kept in the record.
@@ -71,34 +73,37 @@ def run(
 
     Raises:
         InputError: an argument, a folder of photos or a checkpoint cannot be worked with.
+        InterruptedRunError: a signal has ended the run; its checkpoint is that of an epoch's end.
     """
     started = time.perf_counter()
     check_whole_number("seed", seed, least=0)
     if test_weights not in ("best", "last"):
         raise InputError(f"test_weights must be best or last, got {test_weights!r}")
-    data = build_data()
-    seed_everything(seed, verbose=False)
-    model = build_model(image_size=data.image_size, class_names=data.class_names, seed=seed)
-    history, checkpoint = History(), RunCheckpoint(folder / "checkpoints")
-    trainer = _build_trainer(
-        build_trainer,
-        callbacks=[history, checkpoint],
-        logger=TensorBoardLogger(folder, name="", version="", default_hp_metric=False),
-        default_root_dir=folder,
-    )
-    identity = {"config": config, "photos": data.fingerprint()}
-    if (finished := resumption.begin(folder, identity, trainer.is_global_zero)) is not None:
-        logger.info("finished before: %s", folder)
-        return finished
-    if (ckpt_path := resumption.checkpoint(folder) or ckpt_path) is not None:
-        _check_resumable(ckpt_path, model)
-    data.prepare_data()
-    data.setup()
-    record.save_unreadable(data, folder)
-    _fit(trainer, model, data, history, ckpt_path)
-    tested_epochs = _test(trainer, model, data, checkpoint, test_weights)
-    result = record.Result(model, data, trainer, history, tested_epochs, config)
-    return record.save(result, folder, seconds=time.perf_counter() - started)
+    with Interruption(folder) as interruption:
+        data = build_data()
+        seed_everything(seed, verbose=False)
+        model = build_model(image_size=data.image_size, class_names=data.class_names, seed=seed)
+        history, checkpoint = History(), RunCheckpoint(folder / "checkpoints")
+        trainer = _build_trainer(
+            build_trainer,
+            callbacks=[history, checkpoint, interruption],
+            logger=TensorBoardLogger(folder, name="", version="", default_hp_metric=False),
+            default_root_dir=folder,
+            plugins=[AtomicCheckpointIO()],
+        )
+        identity = {"config": config, "photos": data.fingerprint()}
+        if (finished := resumption.begin(folder, identity, trainer.is_global_zero)) is not None:
+            logger.info("finished before: %s", folder)
+            return finished
+        if (ckpt_path := resumption.checkpoint(folder) or ckpt_path) is not None:
+            _check_resumable(ckpt_path, model)
+        data.prepare_data()
+        data.setup()
+        record.save_unreadable(data, folder)
+        _fit(trainer, model, data, history, ckpt_path)
+        tested_epochs = _test(trainer, model, data, checkpoint, test_weights)
+        result = record.Result(model, data, trainer, history, tested_epochs, config)
+        return record.save(result, folder, seconds=time.perf_counter() - started)
 
 
 def _fit(
@@ -141,9 +146,13 @@ def _check_resumable(ckpt_path: str, model: CatDogClassifier) -> None:
     if not Path(ckpt_path).is_file():
         raise InputError(f"ckpt_path: no file at '{ckpt_path}'; give the checkpoints/last.ckpt of a run")
     try:
-        saved = torch.load(ckpt_path, map_location="cpu", weights_only=True)["hyper_parameters"]
+        # Weights only: a pickle that would run code is refused by the loader, before it runs any.
+        checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True)
+        saved = checkpoint["hyper_parameters"]
     except Exception as error:  # whatever a file that is no checkpoint makes the loader raise
         raise InputError(f"ckpt_path: '{ckpt_path}' is no checkpoint of catdog ({type(error).__name__})") from error
+    if "optimizer_states" not in checkpoint:
+        raise InputError(f"ckpt_path: '{ckpt_path}' holds weights alone; give the checkpoints/last.ckpt of a run")
     for key, value in model.hparams.items():
         if key not in ("lr", "seed") and saved.get(key) != value:
             raise InputError(f"ckpt_path: '{ckpt_path}' was trained with {key}={saved.get(key)}, not with {value}")

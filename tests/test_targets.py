@@ -1,0 +1,60 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catdog.errors import InputError
+from catdog.targets import check_arguments, check_config
+from test_command import command
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "catdog.classifier.CatDogClassifier", "catdog.data.DrawnSource", "lightning.Trainer", "torch.optim.AdamW",
+        "torch.nn.ReLU", "torchmetrics.MeanMetric",
+    ],
+)  # fmt: skip
+def test_classes_of_ours_and_of_the_three_libraries_may_be_built(name: str) -> None:
+    check_config({"data": [{"source": {"_target_": name}}]})
+    check_arguments([f"model._target_={name}", f"+a={{b: {{_target_: {name}}}}}"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os.system", "builtins.eval", "subprocess.Popen", "torchx.Thing", "catdogs.Thing", "lightning_evil.Thing",
+        "torch.os.system", "catdog.data.pixels.os.remove", "torch.hub.load", "torch.load", "torch", "torch.no.such",
+        "torch.multiprocessing.Process", "torch..os", "",
+    ],
+)  # fmt: skip
+def test_nothing_else_may_be_built(name: str) -> None:
+    with pytest.raises(InputError, match="_target_"):
+        check_config({"model": {"deep": [{"_target_": name}]}})
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "model._target_=os.system", "+hydra.callbacks.x._target_=os.system", "+x={_target_: os.system, command: ls}",
+        "+x={'_target_':'os.system'}", "model._target_=torch.nn.ReLU,os.system", "hydra.launcher._target_ = os.system",
+    ],
+)  # fmt: skip
+def test_the_command_line_cannot_name_another(argument: str) -> None:
+    with pytest.raises(InputError, match="_target_ must be a class of .*, got os.system"):
+        check_arguments([argument])
+
+
+def test_other_arguments_may_say_anything() -> None:
+    check_arguments(["data.root=_target_", "seed=1", "data.root=/photos/os.system"])
+    config: dict[str, Any] = {"a": "os.system", "b": ["x", {"c": None}]}
+    check_config(config)
+
+
+def test_the_command_runs_nothing_that_hydra_would_build_before_it(tmp_path: Path) -> None:
+    done = command(
+        tmp_path, "trainer=smoke", "+hydra.callbacks.harm={_target_: pathlib.Path.mkdir, self: harm}"
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("catdog: _target_ must be a class of catdog")
+    assert len(done.stderr.splitlines()) == 1
