@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +14,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from catdog.errors import InputError, UnavailableError
+from catdog.errors import InputError, InterruptedRunError, UnavailableError
 from catdog.targets import check_arguments, check_config
 
 logger = logging.getLogger(__name__)
@@ -25,10 +26,12 @@ def main(config: DictConfig) -> float:
 
     In a sweep, a run that fails leaves its traceback in its log and NaN here, and the others go on.
     """
+    is_first_run = not gc.get_freeze_count()
+    if is_first_run:  # signals wait for training.run, which can answer them
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1))
     from catdog import record, training  # here, because PyTorch takes seconds that --help need not wait for
-    from catdog.interruption import InterruptedRunError
 
-    if not gc.get_freeze_count():
+    if is_first_run:
         gc.freeze()  # what these imports made stays to the end, where Python would search it for a second
     hydra_config = HydraConfig.get()
     sweeping = hydra_config.mode == RunMode.MULTIRUN

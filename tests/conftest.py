@@ -58,6 +58,7 @@ def make_data(cache_dir: Path) -> MakeData:
             "device_cache": "auto",
             "local_shuffle": "auto",
             "max_unreadable": 0.01,
+            "sought_difference": 0.15,
             "cache_dir": cache_dir,
         }
         return CatDogDataModule(**(defaults | arguments))

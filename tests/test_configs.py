@@ -69,6 +69,7 @@ def test_the_exercise_is_the_default() -> None:
         "device_cache": "auto",
         "local_shuffle": "auto",
         "max_unreadable": 0.01,
+        "sought_difference": 0.15,
         "cache_dir": "outputs/cache",
     }
     assert config["trainer"]["max_epochs"] == 10

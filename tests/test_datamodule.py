@@ -10,32 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning import Callback
 
-from catdog.data import CatDogDataModule, DrawnSource, FolderSource, split_indices
+from catdog.data import CatDogDataModule, DrawnSource, FolderSource
 from catdog.data.shuffling import LocalShuffle
 from catdog.errors import InputError
 from conftest import MakeData, Train
-
-
-@given(count=st.integers(10, 3000), seed=st.integers(0, 2**32))
-def test_the_split_deals_out_every_photo_once_in_the_exercises_sizes(count: int, seed: int) -> None:
-    train, val, test = split_indices(count, seed)
-    assert (len(train), len(val)) == (int(0.8 * count), int(0.1 * count))
-    assert sorted(torch.cat([train, val, test]).tolist()) == list(range(count))
-
-
-@given(count=st.integers(10, 500), seed=st.integers(0, 2**32))
-def test_ten_folds_test_and_validate_every_photo_once(count: int, seed: int) -> None:
-    folds = [split_indices(count, seed, fold) for fold in range(10)]
-    for parts in folds:
-        assert sorted(torch.cat(parts).tolist()) == list(range(count))
-        assert all(len(part) > 0 for part in parts)
-    for part in (1, 2):
-        assert sorted(torch.cat([parts[part] for parts in folds]).tolist()) == list(range(count))
-
-
-def test_there_are_ten_folds() -> None:
-    with pytest.raises(InputError, match="data.fold must be at most 9, got 10"):
-        split_indices(100, 0, fold=10)
 
 
 def test_the_split_depends_on_its_seed_alone(make_data: MakeData) -> None:
@@ -47,12 +25,6 @@ def test_the_split_depends_on_its_seed_alone(make_data: MakeData) -> None:
 
     assert test_names() == test_names(shuffle_seed=5, batch_size=3, image_size=8)
     assert test_names() != test_names(split_seed=1)
-
-
-@given(count=st.integers(0, 9))
-def test_too_few_photos_to_split_are_refused(count: int) -> None:
-    with pytest.raises(InputError, match=f"{count} photos are too few to split.*at least 10"):
-        split_indices(count, 0)
 
 
 def epoch_order(data: Any, epoch: int) -> list[int]:
@@ -146,6 +118,7 @@ def test_scaling_leaves_the_store_as_it_was(make_data: MakeData) -> None:
         ({"local_shuffle": 2}, "data.local_shuffle must be true, false or auto, got 2"),
         ({"split_seed": -1}, "data.split_seed must be a whole number of at least 0, got -1"),
         ({"max_unreadable": 2}, "data.max_unreadable is a share between 0 and 1, got 2"),
+        ({"sought_difference": 0}, "data.sought_difference is a share above 0, at most 1, got 0"),
     ],
 )
 def test_arguments_without_sense_are_refused(make_data: MakeData, arguments: dict[str, Any], sentence: str) -> None:
@@ -185,7 +158,7 @@ def test_no_readable_photo_at_all_is_refused(make_data: MakeData, tmp_path: Path
         (tmp_path / name / "1.jpg").write_text("no photo")
     with pytest.raises(InputError, match="2 of 2 photos are unreadable"):
         make_data(source=FolderSource, root=tmp_path).prepare_data()
-    with pytest.raises(InputError, match="0 photos are too few to split"):
+    with pytest.raises(InputError, match="2 photos are too few to split"):
         make_data(source=FolderSource, root=tmp_path, max_unreadable=1).prepare_data()
 
 

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from lightning import Callback
 
 from catdog.data import DrawnSource
-from catdog.interruption import SIGNALS, InterruptedRunError
+from catdog.errors import InterruptedRunError
+from catdog.interruption import SIGNALS
 from conftest import ROOT, Train
 from test_training import assert_same_weights, without_times
 
@@ -104,6 +106,21 @@ def test_handlers_are_as_before_after_a_run(train: Train) -> None:
     finally:
         signal.signal(signal.SIGUSR1, before[signal.SIGUSR1])
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
+
+
+def test_a_signal_while_pytorch_is_imported_waits_for_the_record(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), "hydra.run.dir=run"],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (tmp_path / "run/.hydra/overrides.yaml").exists():  # the last thing Hydra does before
+        time.sleep(0.01)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert errors == "catdog: interrupted by SIGTERM; the run left no checkpoint yet\n"
+    assert json.loads((tmp_path / "run/outcome.json").read_text())["status"] == "interrupted"
 
 
 def test_the_command_says_interrupted_in_its_record_and_exit_status(tmp_path: Path) -> None:

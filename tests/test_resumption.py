@@ -1,4 +1,9 @@
 import json
+import logging
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -83,6 +88,35 @@ def test_another_configuration_or_other_photos_start_anew(train: Train, tmp_path
     assert json.loads((tmp_path / "run/metrics.json").read_text())["epochs"] == 2
     assert not events & set((tmp_path / "run").glob("events.*"))
     assert (tmp_path / "run/train.log").read_text() == "kept"
+
+
+def test_two_that_start_in_one_folder_train_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    order: list[str] = []
+
+    def work(name: str) -> None:
+        with resumption.alone_in(tmp_path):
+            order.append(f"{name} begins")
+            time.sleep(0.2)
+            order.append(f"{name} ends")
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, ("one", "other")))
+    assert [step.split()[1] for step in order] == ["begins", "ends"] * 2
+    assert [message.split(" that")[0] for message in caplog.messages] == ["waiting for another process"]
+
+
+def test_a_killed_process_holds_no_folder(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        with resumption.alone_in(tmp_path):
+            os.write(writer, b"held")
+            time.sleep(60)
+    assert os.read(reader, 4) == b"held"
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with resumption.alone_in(tmp_path):
+        pass
 
 
 def test_only_the_first_process_prepares_the_folder(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import os
 import pickle
@@ -42,7 +43,7 @@ def test_a_run_leaves_a_whole_record(train: Train, tmp_path: Path, photo_root: P
     run = tmp_path / "run"
 
     assert json.loads((run / "metrics.json").read_text()) == json.loads(json.dumps(record))
-    assert not list(run.glob(".*"))
+    assert [path.name for path in run.glob(".*")] == [".lock"]
     with open(run / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == record["photos"]["test"] == 4
@@ -212,6 +213,26 @@ def test_a_file_that_is_no_checkpoint_is_refused(train: Train, tmp_path: Path) -
         train(ckpt_path=str(tmp_path / "fake.ckpt"))
 
 
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train("whole", max_epochs=4)
+    write, writes = Path.write_bytes, []
+
+    def write_twice(self: Path, content: Any) -> int:
+        writes.append(self)
+        if len(writes) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(self))
+        return write(self, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", write_twice)
+        with pytest.raises(InputError, match=r"last.ckpt.*' could not be written \(No space left on device\); make"):
+            train("run", max_epochs=4)
+    assert without_times(train("run", max_epochs=4)) == without_times(whole)
+    assert_same_weights(tmp_path / "whole", tmp_path / "run")
+
+
 class Payload:
     """Pickled, it makes a folder where it is unpickled without care."""
 
@@ -250,7 +271,7 @@ def test_unreadable_photos_are_listed_in_the_run_folder(train: Train, photo_root
     with open(tmp_path / "run/unreadable.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == ["cats/00.jpg"]
-    assert "cannot identify image" in rows[0]["reason"]
+    assert rows[0]["reason"].startswith("no JPEG, PNG")
     assert record["unreadable"] == 1
 
 

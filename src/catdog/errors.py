@@ -1,4 +1,4 @@
-"""The one exception a user can cause, and the check that most often raises it."""
+"""The exceptions a user can cause, and the check that most often raises one."""
 
 
 class InputError(ValueError):
@@ -7,6 +7,18 @@ class InputError(ValueError):
 
 class UnavailableError(InputError):
     """An accelerator that this machine does not have; a sweep skips the run."""
+
+
+class InterruptedRunError(Exception):
+    """A run that a signal has ended; its one sentence says how to go on.
+
+    Attributes:
+        number: the signal's.
+    """
+
+    def __init__(self, sentence: str, number: int) -> None:
+        super().__init__(sentence)
+        self.number = number
 
 
 def check_whole_number(key: str, value: object, least: int) -> None:

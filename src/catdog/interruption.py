@@ -8,20 +8,10 @@ from typing import Any, Self, cast
 
 from lightning import Callback, LightningModule, Trainer
 
+from catdog.errors import InterruptedRunError
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Ctrl-C, `kill` and schedulers, SLURM before a time limit
 UNSET = (signal.SIG_DFL, signal.default_int_handler)
-
-
-class InterruptedRunError(Exception):
-    """A run that a signal has ended; its one sentence says how to go on.
-
-    Attributes:
-        number: the signal's.
-    """
-
-    def __init__(self, sentence: str, number: int) -> None:
-        super().__init__(sentence)
-        self.number = number
 
 
 class Interruption(Callback):
@@ -46,6 +36,7 @@ class Interruption(Callback):
             self._replaced = {number: signal.getsignal(number) for number in SIGNALS}
             self._replaced = {number: old for number, old in self._replaced.items() if old in UNSET}
         self._listen()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # train.py holds them back while it imports
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:

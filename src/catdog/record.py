@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,8 +23,7 @@ from catdog import figures
 from catdog.classifier import CatDogClassifier, losses
 from catdog.data import CatDogDataModule
 from catdog.epochs import History
-from catdog.errors import InputError, UnavailableError
-from catdog.interruption import InterruptedRunError
+from catdog.errors import InputError, InterruptedRunError, UnavailableError
 from catdog.network import net_name
 from catdog.statistics import mean_accuracy, wilson_interval
 
@@ -103,6 +103,7 @@ def summarize(result: Result, seconds: float) -> dict[str, Any]:
         "accelerator": result.trainer.strategy.root_device.type,
         "photos": {part: len(getattr(data, part)) for part in ("train", "val", "test")},
         "unreadable": len(data.store.unreadable),
+        "warnings": data.caveats,
         "class_names": list(data.class_names),
         "chance": _majority_share(data.store.labels),
         **_mean(
@@ -163,8 +164,9 @@ def save_outcome(folder: Path, config: dict[str, Any], error: Exception) -> None
         "accelerator": config["trainer"]["accelerator"],
         "config": config,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / OUTCOME, json.dumps(outcome, indent=2))
+    with suppress(OSError):  # on a full disk there is no room for this either, and the error itself says more
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / OUTCOME, json.dumps(outcome, indent=2))
 
 
 def describe(metrics: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """One run: build, fit, test, leave the record."""
 
+import errno
 import logging
 import re
 import time
@@ -31,6 +32,7 @@ REMARKS = (  # of Lightning's and PyTorch's, not for the user
     ".*Detected pickle protocol",  # a file given as ckpt_path that is no checkpoint, which is said below
     ".*torch.jit.* is deprecated",  # TensorBoard's graph with PyTorch 2.14
 )
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, and limit on a file's size
 for name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)  # its import sets INFO: hardware, tips, limits
 
@@ -79,7 +81,7 @@ def run(
     check_whole_number("seed", seed, least=0)
     if test_weights not in ("best", "last"):
         raise InputError(f"test_weights must be best or last, got {test_weights!r}")
-    with Interruption(folder) as interruption:
+    with Interruption(folder) as interruption, _full_disk_in_a_sentence(folder):
         data = build_data()
         seed_everything(seed, verbose=False)
         model = build_model(image_size=data.image_size, class_names=data.class_names, seed=seed)
@@ -91,19 +93,36 @@ def run(
             default_root_dir=folder,
             plugins=[AtomicCheckpointIO()],
         )
-        identity = {"config": config, "photos": data.fingerprint()}
-        if (finished := resumption.begin(folder, identity, trainer.is_global_zero)) is not None:
-            logger.info("finished before: %s", folder)
-            return finished
-        if (ckpt_path := resumption.checkpoint(folder) or ckpt_path) is not None:
-            _check_resumable(ckpt_path, model)
-        data.prepare_data()
-        data.setup()
-        record.save_unreadable(data, folder)
-        _fit(trainer, model, data, history, ckpt_path)
-        tested_epochs = _test(trainer, model, data, checkpoint, test_weights)
-        result = record.Result(model, data, trainer, history, tested_epochs, config)
-        return record.save(result, folder, seconds=time.perf_counter() - started)
+        with resumption.alone_in(folder, trainer.is_global_zero):
+            identity = {"config": config, "photos": data.fingerprint()}
+            if (finished := resumption.begin(folder, identity, trainer.is_global_zero)) is not None:
+                logger.info("finished before: %s", folder)
+                return finished
+            if (ckpt_path := resumption.checkpoint(folder) or ckpt_path) is not None:
+                _check_resumable(ckpt_path, model)
+            data.prepare_data()
+            data.setup()
+            record.save_unreadable(data, folder)
+            for caveat in data.caveats:
+                logger.warning(caveat)
+            _fit(trainer, model, data, history, ckpt_path)
+            tested_epochs = _test(trainer, model, data, checkpoint, test_weights)
+            result = record.Result(model, data, trainer, history, tested_epochs, config)
+            return record.save(result, folder, seconds=time.perf_counter() - started)
+
+
+@contextmanager
+def _full_disk_in_a_sentence(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        where = error.filename or folder
+        raise InputError(
+            f"'{where}' could not be written ({error.strerror}); make room and repeat the command: what was saved "
+            "before is whole"
+        ) from error
 
 
 def _fit(

@@ -1,11 +1,12 @@
 """Photos: where they come from, their pixels, and how they are dealt out."""
 
-from catdog.data.datamodule import CatDogDataModule, split_indices
+from catdog.data.datamodule import CatDogDataModule
 from catdog.data.downloads import Archive
 from catdog.data.drawn import DrawnSource
 from catdog.data.pixels import PixelStore
 from catdog.data.published import MicrosoftSource, OxfordPetsSource
 from catdog.data.sources import FolderSource, PhotoSource
+from catdog.data.split import split_indices
 
 __all__ = [
     "Archive",

@@ -10,43 +10,20 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_convert
 
+from catdog.data import caveats
 from catdog.data.augmentation import RandomFlipAndCrop
 from catdog.data.pixels import PixelStore, store_key
 from catdog.data.shuffling import LocalShuffle
 from catdog.data.sources import PhotoSource
+from catdog.data.split import first_copies, split_indices
 from catdog.errors import InputError, check_whole_number
 
 Batch = tuple[Tensor, Tensor]  # images, labels
 
 EVALUATION_PHOTOS = 256  # handed to Lightning at a time; what it does per call costs as much as they do
 BLOCK, WINDOW = 64, 8192  # photos read together, and shuffled among each other, where reads are kept local
+PARTS = ("train", "val", "test")
 MINUS_ONE = torch.tensor(-1.0)
-
-
-def split_indices(count: int, seed: int, fold: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Deal out `count` photos as train, val and test: int(0.8 n), int(0.1 n) and the rest.
-
-    One permutation of the photos' sorted order, a function of `count` and `seed` alone, is cut into ten tenths. Fold 0
-    trains on the first eight, validates on the ninth and tests on the last; every further fold moves both by one
-    tenth, so that the ten folds together test every photo exactly once. Where n is not a multiple of 10, their
-    parts differ in size by a few photos.
-
-    Returns:
-        Three int64 tensors of positions, without overlap, together every position once.
-
-    Raises:
-        InputError: a part would be empty, or the fold is not one of 0 to 9.
-    """
-    check_whole_number("data.fold", fold, least=0)
-    if fold > 9:
-        raise InputError(f"data.fold must be at most 9, got {fold}")
-    train, val = int(0.8 * count), int(0.1 * count)
-    if not val:
-        raise InputError(f"{count} photos are too few to split into train, val and test; give at least 10")
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    tenths = [*order[:train].tensor_split(8), order[train : train + val], order[train + val :]]
-    tenths = tenths[10 - fold :] + tenths[: 10 - fold]
-    return torch.cat(tenths[:8]), tenths[8], tenths[9]
 
 
 class Part(Dataset[Tensor]):
@@ -93,7 +70,12 @@ class CatDogDataModule(LightningDataModule):
         local_shuffle: whether the training order keeps reads local (see `LocalShuffle`): true, false, or auto, which
             is for stores larger than half of this machine's memory.
         max_unreadable: largest share of photos that may be unreadable.
+        sought_difference: between the test accuracies of two nets, as a share; if the test photos are too few to show
+            it, that is one of the caveats.
         cache_dir: the folder of the pixel stores.
+
+    Attributes:
+        caveats: what results on these photos have to be read with, a sentence each, after `setup`.
 
     Raises:
         InputError: an argument makes no sense, or the source's input does not.
@@ -114,6 +96,7 @@ class CatDogDataModule(LightningDataModule):
         device_cache: bool | str,
         local_shuffle: bool | str,
         max_unreadable: float,
+        sought_difference: float,
         cache_dir: str | Path,
     ) -> None:
         super().__init__()
@@ -127,6 +110,8 @@ class CatDogDataModule(LightningDataModule):
                 raise InputError(f"data.{key} must be true, false or auto, got {value!r}")
         if not isinstance(max_unreadable, int | float) or not 0 <= max_unreadable <= 1:
             raise InputError(f"data.max_unreadable is a share between 0 and 1, got {max_unreadable!r}")
+        if not isinstance(sought_difference, int | float) or not 0 < sought_difference <= 1:
+            raise InputError(f"data.sought_difference is a share above 0, at most 1, got {sought_difference!r}")
         self.source = source(root)
         self.class_names = self.source.class_names
         self.image_size = image_size
@@ -138,6 +123,7 @@ class CatDogDataModule(LightningDataModule):
         self.device_cache = device_cache
         self.local_shuffle = local_shuffle
         self.max_unreadable = max_unreadable
+        self.sought_difference = sought_difference
         self.cache_dir = cache_dir
         self.augmentation = RandomFlipAndCrop() if augment else None
 
@@ -163,17 +149,47 @@ class CatDogDataModule(LightningDataModule):
                 f"{len(unreadable)} of {total} photos are unreadable, more than data.max_unreadable="
                 f"{self.max_unreadable} allows; the first is {name!r} ({reason})"
             )
-        split_indices(len(self.store.names), self.split_seed, self.fold)
+        self._deal_out()
 
     def setup(self, stage: str | None = None) -> None:
         """Deal out the photos of the store."""
-        parts = split_indices(len(self.store.names), self.split_seed, self.fold)
-        self.train, self.val, self.test = (Part(self.store, rows) for rows in parts)
+        self.train, self.val, self.test = (Part(self.store, rows) for rows in self._deal_out())
+        self.caveats = self._caveats()
         self._device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         self._cache = self.store.to(self._device) if self._caches_on(self._device) else self.store
         shape = self._share, *self.store.pixels.shape[1:]
         self._pixels = torch.empty(shape, dtype=torch.uint8, device=self._cache.pixels.device)
         self._images = torch.empty(shape, device=self._device)
+
+    def _deal_out(self, copies_together: bool = True) -> list[Tensor]:
+        """The rows of each part. All names take part, so that a photo that breaks moves no other one."""
+        names, store = self.source.names, self.store
+        readable = torch.tensor([name not in store.unreadable for name in names])
+        positions, first = readable.nonzero().squeeze(1), torch.arange(len(names))
+        if copies_together:
+            first[positions] = positions[first_copies(store.digests)]
+        row_of = readable.cumsum(0) - 1
+        split = split_indices(len(names), self.split_seed, self.fold, first)
+        parts = [row_of[part[readable[part]]] for part in split]
+        for name, rows in zip(PARTS, parts, strict=True):
+            if not len(rows):
+                raise InputError(
+                    f"no photo is left for the {name} part: {len(names)} photos, {len(store.unreadable)} of them "
+                    f"unreadable, {len(set(store.digests))} different ones"
+                )
+        return parts
+
+    def _caveats(self) -> list[str]:
+        store, names, sides = self.store, self.class_names, torch.empty(len(self.store.names))
+        for side, rows in enumerate(self._deal_out(copies_together=False)):
+            sides[rows] = side
+        found = (
+            caveats.imbalance(store.labels, names),
+            caveats.copies(first_copies(store.digests), store.labels, sides),
+            caveats.near_empty({part: getattr(self, part).labels for part in PARTS}, names),
+            caveats.small_test(len(self.test), self.sought_difference),
+        )
+        return [sentence for sentence in found if sentence is not None]
 
     def _caches_on(self, device: torch.device) -> bool:
         if self.device_cache == "auto":

@@ -1,0 +1,120 @@
+"""Kill what catdog does at random moments, let it go on, and compare with what was never killed.
+
+    python scripts/kill_trials.py runs 40 data=folder data.root=PATH     # kills, then overrides of the run
+    python scripts/kill_trials.py store 50 data=folder data.root=PATH
+
+`runs` trains one net with augmentation and replicas without a break, then others that are ended at random moments by
+SIGKILL, SIGTERM, SIGINT or SIGUSR1 and started again in their folder, until that many signals were sent; all must end
+with the weights of the first, bit for bit. `store` ends runs by SIGKILL while they decode the photos; the store that
+the next one finds or builds must hold the pixels of one that was never killed.
+"""
+
+import argparse
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+RUN = ("trainer=cpu", "trainer.max_epochs=40", "model=shallow", "model.replicas=3", "data.augment=true")
+
+
+def start(folder: Path, overrides: list[str]) -> "subprocess.Popen[bytes]":
+    """Start a run in `folder`, with the pixel stores beside it."""
+    command = [sys.executable, str(ROOT / "train.py"), *RUN, f"hydra.run.dir={folder}", *overrides]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def end_at_random(process: "subprocess.Popen[bytes]", number: int, latest: float, rng: random.Random) -> bool:
+    """Send the signal within `latest` seconds; returns whether the process was still there."""
+    time.sleep(rng.uniform(0, latest))
+    running = process.poll() is None
+    process.send_signal(number)
+    process.wait(60)
+    return running
+
+
+def kill_runs(kills: int, folder: Path, overrides: list[str], rng: random.Random) -> bool:
+    """Returns whether all runs ended with the same weights."""
+    overrides = [f"data.cache_dir={folder / 'cache'}", *overrides]
+    started = time.perf_counter()
+    assert start(folder / "whole", overrides).wait() == 0, "the run fails without being killed"
+    seconds = time.perf_counter() - started
+    sent: Counter[str] = Counter()
+    left: Counter[str] = Counter()
+    finished = equal = 0
+    while sent.total() < kills or not (folder / f"run-{finished}").exists():
+        run = folder / f"run-{finished}"
+        number = rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+        if sent.total() < kills and end_at_random(start(run, overrides), number, 1.2 * seconds, rng):
+            sent[number.name] += 1
+            left["last.ckpt" if (run / "checkpoints/last.ckpt").exists() else "no checkpoint yet"] += 1
+        elif start(run, overrides).wait() == 0:
+            equal += same_weights(folder / "whole", run)
+            finished += 1
+            if sent.total() >= kills:
+                break
+    print(f"signals {dict(sent)}, after them {dict(left)}; {equal} of {finished} runs equal the one never killed")
+    return equal == finished
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether two runs' last and best weights are equal, bit for bit."""
+    for name in ("last.ckpt", "best.ckpt"):
+        left, right = (torch.load(run / "checkpoints" / name, weights_only=True)["state_dict"] for run in (one, other))
+        if not all(left[key].equal(right[key]) for key in left):
+            return False
+    return (one / "predictions.csv").read_bytes() == (other / "predictions.csv").read_bytes()
+
+
+def kill_builds(kills: int, folder: Path, overrides: list[str], rng: random.Random) -> bool:
+    """Returns whether all stores held the pixels of the first."""
+    short = [*overrides, "trainer.max_epochs=1", "model.replicas=1"]
+    assert start(folder / "whole", [*short, f"data.cache_dir={folder / 'whole-cache'}"]).wait() == 0, "fails unkilled"
+    whole = checksum(folder / "whole-cache")
+    outcomes: Counter[str] = Counter()
+    cache = folder / "cache"
+    for kill in range(kills):
+        process = start(folder / f"run-{kill}", [*short, f"data.cache_dir={cache}"])
+        while not list(cache.glob(".*")) and process.poll() is None:  # until it has begun to build
+            time.sleep(0.002)
+        end_at_random(process, signal.SIGKILL, 3.0, rng)
+        found = "whole store" if list(cache.glob("[!.]*")) else "none"
+        done = start(folder / f"run-{kill}", [*short, f"data.cache_dir={cache}"]).wait() == 0
+        right = done and checksum(cache) == whole and not [path for path in cache.glob(".*") if path.is_dir()]
+        outcomes[f"{found} left, then {'right' if right else 'WRONG'}"] += 1
+        shutil.rmtree(cache)
+    print(f"{kills} kills: {dict(outcomes)}")
+    return not any("WRONG" in outcome for outcome in outcomes)
+
+
+def checksum(cache: Path) -> int:
+    """Of the one store's pixels."""
+    (pixels,) = cache.glob("[!.]*/pixels.u8")
+    return zlib.crc32(pixels.read_bytes())
+
+
+def main() -> None:
+    """Try it as the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("runs", "store"))
+    parser.add_argument("kills", type=int)
+    parser.add_argument("overrides", nargs="*", help="as for train.py")
+    parser.add_argument("--folder", type=Path, default=Path("outputs/kill_trials"), help="emptied first")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and signals")
+    arguments = parser.parse_args()
+    shutil.rmtree(arguments.folder, ignore_errors=True)
+    trial = kill_runs if arguments.what == "runs" else kill_builds
+    passed = trial(arguments.kills, arguments.folder.resolve(), arguments.overrides, random.Random(arguments.seed))
+    sys.exit(not passed)
+
+
+if __name__ == "__main__":
+    main()

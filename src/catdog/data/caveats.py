@@ -1,0 +1,77 @@
+"""What a result on these photos has to be read with: one sentence with numbers each."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from catdog.statistics import detectable_difference
+
+MOST_OF_ONE_CLASS = 0.6  # share of all photos
+FEWEST_OF_A_CLASS = 10  # photos in a part
+
+
+def imbalance(labels: Tensor, class_names: Sequence[str]) -> str | None:
+    """More than 60 % of the photos are of one class. Labels are 0 or 1, float32 (photos,)."""
+    counts = _counts(labels)
+    larger = int(counts[1] > counts[0])
+    share = counts[larger] / max(len(labels), 1)
+    if share <= MOST_OF_ONE_CLASS:
+        return None
+    return (
+        f"imbalance: {_listed(counts, class_names)}; always naming {class_names[larger]} is right for {share:.1%}, "
+        "so compare accuracies with that and not with 50 %"
+    )
+
+
+def copies(first: Tensor, labels: Tensor, sides: Tensor) -> str | None:
+    """Photos have the same bytes as others.
+
+    Args:
+        first: of each photo the first one with the same bytes, int64 (photos,).
+        labels: 0 or 1, (photos,).
+        sides: where each photo would be if it had no copies: 0, 1, 2 for train, val, test, (photos,).
+    """
+    copied = (first != torch.arange(len(first))).nonzero().squeeze(1)
+    if not len(copied):
+        return None
+    parted = int((sides[copied] != sides[first[copied]]).sum())
+    contrary = int((labels[copied] != labels[first[copied]]).sum())
+    return (
+        f"copies: {_photos(len(copied))} with the same bytes as another; {parted} would have fallen on another side of "
+        f"the split and are kept with the first of their kind; {contrary} with the other class's label than that"
+    )
+
+
+def near_empty(parts: Mapping[str, Tensor], class_names: Sequence[str]) -> str | None:
+    """A part of the split has under ten photos of a class. Parts are given by their labels."""
+    counts = {name: _counts(labels) for name, labels in parts.items()}
+    small = {name: both for name, both in counts.items() if min(both) < FEWEST_OF_A_CLASS}
+    if not small:
+        return None
+    listed = "; ".join(f"{name} has {_listed(both, class_names)}" for name, both in small.items())
+    return f"near-empty: {listed}; what so few photos measure is mostly chance"
+
+
+def small_test(photos: int, sought: float) -> str | None:
+    """The test part cannot show the difference that is sought, a share (0.1 is ten points)."""
+    seen = detectable_difference(photos)
+    if seen <= sought:
+        return None
+    return (
+        f"small test part: {_photos(photos)}; between two runs it shows differences from {100 * seen:.0f} points on, "
+        f"not the {100 * sought:.0f} of data.sought_difference; more seeds, folds or photos show smaller ones"
+    )
+
+
+def _counts(labels: Tensor) -> tuple[int, int]:
+    ones = int(labels.sum())
+    return len(labels) - ones, ones
+
+
+def _listed(counts: tuple[int, int], class_names: Sequence[str]) -> str:
+    return " and ".join(f"{count:,} {name}" for count, name in zip(counts, class_names, strict=True))
+
+
+def _photos(count: int) -> str:
+    return "1 photo" if count == 1 else f"{count:,} photos"
