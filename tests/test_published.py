@@ -8,7 +8,7 @@ import pytest
 from torchvision.datasets import OxfordIIITPet
 
 from catdog.data import Archive, MicrosoftSource, OxfordPetsSource
-from catdog.data.sources import UnreadablePhotoError
+from catdog.data.decoding import UnreadablePhotoError
 from catdog.errors import InputError
 from mirror import Mirror, tar_of, zip_of
 from test_command import command
@@ -41,7 +41,7 @@ def test_oxford_pets_are_what_torchvision_reads(oxford: dict[str, Archive], tmp_
     assert dict(zip(source.names, source.labels, strict=True)) == expected
     assert (source.class_names, source.labels.count(0), source.labels.count(1)) == (("cats", "dogs"), 19, 41)
     for index in range(len(source.names)):  # GIF and CMYK among them
-        assert source.read(index, 16).shape == (16, 16, 3)
+        assert source.read(index, 16).pixels.shape == (16, 16, 3)
 
 
 def test_microsofts_broken_files_are_unreadable_and_other_files_no_photos(microsoft: Archive, tmp_path: Path) -> None:

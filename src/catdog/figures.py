@@ -26,7 +26,7 @@ def curves(replicas: Sequence[dict[str, Any]], title: str, chance: float) -> Fig
     Args:
         replicas: of each its `history`, the records of its epochs, and its `tested_epoch`.
         title: what was trained, and its result.
-        chance: accuracy of always naming the larger class of the validation photos.
+        chance: share of the larger class among all photos.
     """
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     figure.suptitle(title)
@@ -121,7 +121,7 @@ def comparison(settings: Sequence[tuple[str, int, NDArray[np.float64], NDArray[n
 
     Args:
         settings: of each its net, its epochs, and (runs, epochs) of training loss and of validation accuracy.
-        chance: accuracy of always naming the larger class.
+        chance: share of the larger class among all photos.
     """
     figure = Figure(figsize=(13, 5), layout="constrained")
     nets = list(dict.fromkeys(net for net, *_ in settings))

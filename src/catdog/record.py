@@ -74,7 +74,7 @@ def save(result: Result, folder: Path, seconds: float) -> dict[str, Any]:
     epochs = sorted(set(result.tested_epochs))
     logger.info(
         "%s\n"
-        "  on %d test photos, with the weights of epoch %s; always naming the larger class gets %.3f\n"
+        "  on %d test photos, with the weights of epoch %s; the larger class is %.3f of all photos\n"
         "  figure      %s\n"
         "  checkpoints %s\n"
         "  dashboard   tensorboard --logdir %s",
