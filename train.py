@@ -69,6 +69,8 @@ def main(config: DictConfig) -> float:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGUSR1):  # like Ctrl-C, so that a sweep takes its workers along
+        signal.signal(number, signal.default_int_handler)
     try:
         check_arguments(sys.argv[1:])
         main()
