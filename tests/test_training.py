@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,24 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(
             train("run", max_epochs=4)
     assert without_times(train("run", max_epochs=4)) == without_times(whole)
     assert_same_weights(tmp_path / "whole", tmp_path / "run")
+
+
+class FullInThread(Callback):
+    """Fails in a thread and then here, as TensorBoard's writer does."""
+
+    def on_train_epoch_end(self, *args: Any) -> None:
+        def fail() -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+        fail()
+
+
+def test_a_disk_that_is_full_for_the_dashboard_shows_no_traceback(train: Train) -> None:
+    with pytest.raises(InputError, match=r"run' could not be written \(No space left on device\)"):
+        train(callbacks=(FullInThread(),))  # pytest would fail for what is shown
 
 
 class Payload:

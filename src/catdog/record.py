@@ -241,5 +241,8 @@ def _write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object
 def write_atomically(path: Path, text: str) -> None:
     """Write a text beside its place and rename it, so that a file with the right name is always whole."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # several processes may write at once
-    partial.write_text(text)
-    os.replace(partial, path)
+    try:
+        partial.write_text(text)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import errno
 import logging
 import re
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -113,16 +114,29 @@ def run(
 
 @contextmanager
 def _full_disk_in_a_sentence(folder: Path) -> Iterator[None]:
+    show = threading.excepthook
+
+    def show_unless_full(arguments: threading.ExceptHookArgs) -> None:
+        if not _is_full(arguments.exc_value):
+            show(arguments)
+
+    threading.excepthook = show_unless_full  # TensorBoard writes in a thread, which hands its error on to us
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if not _is_full(error):
             raise
         where = error.filename or folder
         raise InputError(
             f"'{where}' could not be written ({error.strerror}); make room and repeat the command: what was saved "
             "before is whole"
         ) from error
+    finally:
+        threading.excepthook = show
+
+
+def _is_full(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in FULL
 
 
 def _fit(
