@@ -53,11 +53,12 @@ def decode(file: BinaryIO) -> Image.Image:
         UnreadablePhotoError: the photo has more than `MOST_PIXELS`; found before they are decoded.
         Exception: any other, from Pillow's decoders, SyntaxError and struct.error among them.
     """
-    with Image.open(file, formats=FORMATS) as photo:
-        if photo.width * photo.height > MOST_PIXELS:
-            raise UnreadablePhotoError(f"{photo.width}×{photo.height} pixels are more than {MOST_PIXELS}")
-        pixels = _on_white(photo)
-        turn = UPRIGHT.get(_orientation(photo))
+    photo = Image.open(file, formats=FORMATS)
+    if photo.width * photo.height > MOST_PIXELS:
+        raise UnreadablePhotoError(f"{photo.width}×{photo.height} pixels are more than {MOST_PIXELS}")
+    photo.load()  # here, because Pillow complains of damage once only, and takes the photo for loaded from then on
+    pixels = _on_white(photo)
+    turn = UPRIGHT.get(_orientation(photo))
     return pixels if turn is None else pixels.transpose(turn)
 
 
@@ -83,7 +84,7 @@ def _on_white(photo: Image.Image) -> Image.Image:
         grey[levels == photo.info.get("transparency", -1)] = 255
         return Image.fromarray(grey).convert("RGB")
     if not photo.has_transparency_data:
-        return photo.convert("RGB")
+        return photo if photo.mode == "RGB" else photo.convert("RGB")  # which would copy it
     photo = photo.convert("RGBA")
     white = Image.new("RGB", photo.size, "white")
     white.paste(photo, mask=photo)
