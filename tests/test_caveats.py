@@ -27,11 +27,14 @@ def test_more_than_sixty_percent_of_one_class_is_said() -> None:
 
 
 def test_copies_are_counted() -> None:
-    assert caveats.copies(torch.arange(4), labels(2, 2), torch.zeros(4)) is None
+    nowhere = torch.zeros(5)
+    assert caveats.copies(torch.arange(5), labels(3, 2), nowhere, nowhere) is None
     first, sides = torch.tensor([0, 0, 2, 0, 0]), torch.tensor([0, 1, 0, 0, 0])
-    sentence = caveats.copies(first, labels(3, 2), sides) or ""
-    assert sentence.startswith("copies: 3 photos with the same bytes as another; 1 would have fallen on another side")
-    assert "2 with the other class's label" in sentence
+    assert caveats.copies(first, labels(3, 2), sides, nowhere) == (
+        "copies: 3 photos with the same bytes as another; 1 fall on another side of the split and are kept with the "
+        "first of their kind; 2 with the other class's label than that"
+    )
+    assert "left there, as too few photos differ" in (caveats.copies(first, labels(3, 2), sides, sides) or "")
 
 
 def test_parts_with_under_ten_photos_of_a_class_are_named() -> None:

@@ -327,7 +327,7 @@ def build_and_train(folder: Path, number: int, start: Barrier) -> None:
     data = CatDogDataModule(
         source=lambda root: LoggingSource(100, folder / "reads"), root=None, image_size=16, batch_size=8, split_seed=0,
         fold=0, shuffle_seed=0, augment=False, steps_per_execution=50, device_cache="auto", local_shuffle="auto",
-        max_unreadable=0, cache_dir=folder / "cache",
+        max_unreadable=0, sought_difference=0.15, cache_dir=folder / "cache",
     )  # fmt: skip
     model = CatDogClassifier(image_size=16, class_names=data.class_names, hidden=[4], lr=0.01, replicas=1, seed=number)
     quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}

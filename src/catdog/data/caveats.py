@@ -24,22 +24,26 @@ def imbalance(labels: Tensor, class_names: Sequence[str]) -> str | None:
     )
 
 
-def copies(first: Tensor, labels: Tensor, sides: Tensor) -> str | None:
+def copies(first: Tensor, labels: Tensor, undisturbed: Tensor, sides: Tensor) -> str | None:
     """Photos have the same bytes as others.
 
     Args:
         first: of each photo the first one with the same bytes, int64 (photos,).
         labels: 0 or 1, (photos,).
-        sides: where each photo would be if it had no copies: 0, 1, 2 for train, val, test, (photos,).
+        undisturbed: where each photo would be if it had no copies: 0, 1, 2 for train, val, test, (photos,).
+        sides: where it is.
     """
     copied = (first != torch.arange(len(first))).nonzero().squeeze(1)
     if not len(copied):
         return None
-    parted = int((sides[copied] != sides[first[copied]]).sum())
+    parted, still = (int((where[copied] != where[first[copied]]).sum()) for where in (undisturbed, sides))
     contrary = int((labels[copied] != labels[first[copied]]).sum())
+    kept = (
+        "kept with the first of their kind" if not still else "left there, as too few photos differ to fill all parts"
+    )
     return (
-        f"copies: {_photos(len(copied))} with the same bytes as another; {parted} would have fallen on another side of "
-        f"the split and are kept with the first of their kind; {contrary} with the other class's label than that"
+        f"copies: {_photos(len(copied))} with the same bytes as another; {parted} fall on another side of the split "
+        f"and are {kept}; {contrary} with the other class's label than that"
     )
 
 

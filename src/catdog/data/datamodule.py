@@ -149,11 +149,11 @@ class CatDogDataModule(LightningDataModule):
                 f"{len(unreadable)} of {total} photos are unreadable, more than data.max_unreadable="
                 f"{self.max_unreadable} allows; the first is {name!r} ({reason})"
             )
-        self._deal_out()
+        self._parts()
 
     def setup(self, stage: str | None = None) -> None:
         """Deal out the photos of the store."""
-        self.train, self.val, self.test = (Part(self.store, rows) for rows in self._deal_out())
+        self.train, self.val, self.test = (Part(self.store, rows) for rows in self._parts())
         self.caveats = self._caveats()
         self._device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         self._cache = self.store.to(self._device) if self._caches_on(self._device) else self.store
@@ -161,31 +161,37 @@ class CatDogDataModule(LightningDataModule):
         self._pixels = torch.empty(shape, dtype=torch.uint8, device=self._cache.pixels.device)
         self._images = torch.empty(shape, device=self._device)
 
-    def _deal_out(self, copies_together: bool = True) -> list[Tensor]:
-        """The rows of each part. All names take part, so that a photo that breaks moves no other one."""
+    def _parts(self) -> list[Tensor]:
+        """The rows of each part, copies of a photo in one part, unless that would leave another one empty."""
+        for copies_together in (True, False):
+            parts = self._deal_out(copies_together)
+            if all(map(len, parts)):
+                return parts
+        raise InputError(
+            f"a part of the split has no photo: {len(self.source.names)} photos, "
+            f"{len(self.store.unreadable)} of them unreadable"
+        )
+
+    def _deal_out(self, copies_together: bool) -> list[Tensor]:
+        """The rows of each part. All names are dealt out, so that a photo that breaks moves no other one."""
         names, store = self.source.names, self.store
         readable = torch.tensor([name not in store.unreadable for name in names])
         positions, first = readable.nonzero().squeeze(1), torch.arange(len(names))
         if copies_together:
             first[positions] = positions[first_copies(store.digests)]
         row_of = readable.cumsum(0) - 1
-        split = split_indices(len(names), self.split_seed, self.fold, first)
-        parts = [row_of[part[readable[part]]] for part in split]
-        for name, rows in zip(PARTS, parts, strict=True):
-            if not len(rows):
-                raise InputError(
-                    f"no photo is left for the {name} part: {len(names)} photos, {len(store.unreadable)} of them "
-                    f"unreadable, {len(set(store.digests))} different ones"
-                )
-        return parts
+        parts = split_indices(len(names), self.split_seed, self.fold, first)
+        return [row_of[part[readable[part]]] for part in parts]
 
     def _caveats(self) -> list[str]:
-        store, names, sides = self.store, self.class_names, torch.empty(len(self.store.names))
-        for side, rows in enumerate(self._deal_out(copies_together=False)):
-            sides[rows] = side
+        store, names = self.store, self.class_names
+        undisturbed, sides = torch.empty(2, len(store.names))
+        for row, parts in ((undisturbed, self._deal_out(copies_together=False)), (sides, self._parts())):
+            for side, rows in enumerate(parts):
+                row[rows] = side
         found = (
             caveats.imbalance(store.labels, names),
-            caveats.copies(first_copies(store.digests), store.labels, sides),
+            caveats.copies(first_copies(store.digests), store.labels, undisturbed, sides),
             caveats.near_empty({part: getattr(self, part).labels for part in PARTS}, names),
             caveats.small_test(len(self.test), self.sought_difference),
         )
