@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 # By content, whatever the name. Not all that Pillow knows: some of its formats start other programs, such as EPS.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-MOST_PIXELS = 100_000_000  # in one photo; they take 400 MB while it is decoded
+MOST_PIXELS = 100_000_000  # in one photo; they take 400 MB while it is decoded, 800 MB if it is transparent
 MOST_BYTES = 2**28  # of a file, because some decoders read all of it first
 LONGEST_REASON = 200  # letters
 
@@ -85,7 +85,7 @@ def _on_white(photo: Image.Image) -> Image.Image:
         return Image.fromarray(grey).convert("RGB")
     if not photo.has_transparency_data:
         return photo if photo.mode == "RGB" else photo.convert("RGB")  # which would copy it
-    photo = photo.convert("RGBA")
+    photo = photo if photo.mode == "RGBA" else photo.convert("RGBA")
     white = Image.new("RGB", photo.size, "white")
     white.paste(photo, mask=photo)
     return white
