@@ -290,7 +290,7 @@ def test_unreadable_photos_are_listed_in_the_run_folder(train: Train, photo_root
     with open(tmp_path / "run/unreadable.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == ["cats/00.jpg"]
-    assert rows[0]["reason"].startswith("no JPEG, PNG")
+    assert rows[0]["reason"] == "no JPEG, PNG, WEBP, GIF or BMP image"
     assert record["unreadable"] == 1
 
 
