@@ -50,17 +50,18 @@ def kill_runs(kills: int, folder: Path, overrides: list[str], rng: random.Random
     sent: Counter[str] = Counter()
     left: Counter[str] = Counter()
     finished = equal = 0
-    while sent.total() < kills or not (folder / f"run-{finished}").exists():
+    while sent.total() < kills:
         run = folder / f"run-{finished}"
         number = rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-        if sent.total() < kills and end_at_random(start(run, overrides), number, 1.2 * seconds, rng):
+        if end_at_random(start(run, overrides), number, seconds, rng):
             sent[number.name] += 1
             left["last.ckpt" if (run / "checkpoints/last.ckpt").exists() else "no checkpoint yet"] += 1
-        elif start(run, overrides).wait() == 0:
-            equal += same_weights(folder / "whole", run)
-            finished += 1
-            if sent.total() >= kills:
-                break
+            if rng.random() < 0.5:  # it is killed once more, when it goes on
+                continue
+        assert start(run, overrides).wait() == 0, f"{run} cannot be gone on with"
+        equal += same_weights(folder / "whole", run)
+        finished += 1
+        print(f"{sent.total()} signals, {finished} runs finished, {equal} of them equal", flush=True)
     print(f"signals {dict(sent)}, after them {dict(left)}; {equal} of {finished} runs equal the one never killed")
     return equal == finished
 
