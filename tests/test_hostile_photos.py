@@ -384,7 +384,9 @@ def test_a_run_on_all_of_them_reads_the_readable_and_lists_the_others(
         np.testing.assert_array_equal(pixels.permute(1, 2, 0), read(root, name, 16).pixels)
 
 
-def test_names_survive_from_the_disk_to_the_report(train: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_names_survive_from_the_disk_to_the_report(
+    train: Callable[..., dict[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     root = tmp_path / "photos"
     classes = [os.fsdecode(b"caf\xe9\n"), "\N{CAT}"]
     for folder in classes:
@@ -398,6 +400,8 @@ def test_names_survive_from_the_disk_to_the_report(train: Callable[..., dict[str
     tested = set(setting.correct().columns)
     assert len(tested) == 4  # of 34
     assert tested < {f"{folder}/{name}" for folder in classes for name in NAMES}
+    assert any(repr(classes[0]) in message for message in caplog.messages)
+    assert all(message.isprintable() for message in caplog.messages)
 
 
 def test_sentences_and_log_lines_show_names_in_printable_letters(

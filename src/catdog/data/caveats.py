@@ -19,7 +19,7 @@ def imbalance(labels: Tensor, class_names: Sequence[str]) -> str | None:
     if share <= MOST_OF_ONE_CLASS:
         return None
     return (
-        f"imbalance: {_listed(counts, class_names)}; always naming {class_names[larger]} is right for {share:.1%}, "
+        f"imbalance: {_listed(counts, class_names)}; always naming {_shown(class_names[larger])} is right for {share:.1%}, "
         "so compare accuracies with that and not with 50 %"
     )
 
@@ -74,7 +74,12 @@ def _counts(labels: Tensor) -> tuple[int, int]:
 
 
 def _listed(counts: tuple[int, int], class_names: Sequence[str]) -> str:
-    return " and ".join(f"{count:,} {name}" for count, name in zip(counts, class_names, strict=True))
+    return " and ".join(f"{count:,} {_shown(name)}" for count, name in zip(counts, class_names, strict=True))
+
+
+def _shown(name: str) -> str:
+    """A folder's name may hold line breaks, and bytes that no terminal and no log takes."""
+    return name if name.isprintable() else repr(name)
 
 
 def _photos(count: int) -> str:
