@@ -3,11 +3,13 @@ import random
 import signal
 import time
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 
-from catdog.epochs import AtomicCheckpointIO
+from catdog.epochs import AtomicCheckpointIO, RunCheckpoint
 
 
 def save(value: float, path: Path) -> None:
@@ -46,3 +48,20 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: p
             save(2.0, path)
     assert torch.load(path, weights_only=True)["weights"][0] == 1
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_processes_of_a_run_save_together_though_the_first_one_is_faster(tmp_path: Path) -> None:
+    """Saving waits for all: one that found the file of the first there, and did not save, held up both for ever."""
+    first_says: list[Any] = []
+
+    def process(is_first: bool) -> Mock:
+        trainer = Mock(current_epoch=0)
+        trainer.strategy.broadcast = lambda mine: first_says.append(mine) or mine if is_first else first_says.pop()
+        trainer.save_checkpoint = Mock(side_effect=Path.touch)
+        return trainer
+
+    for run in range(2):
+        first, second = process(is_first=True), process(is_first=False)
+        for trainer in (first, second):
+            RunCheckpoint(tmp_path).on_train_start(trainer, Mock())
+        assert first.save_checkpoint.call_count == second.save_checkpoint.call_count == (1 - run)

@@ -151,7 +151,7 @@ class RunCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save what training starts from, so that a run can be gone on with from its first moment."""
-        if not (self._folder / "last.ckpt").exists():
+        if trainer.strategy.broadcast(not (self._folder / "last.ckpt").exists()):  # one answer for all processes
             self._save(trainer, trainer.current_epoch)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
