@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from lightning import Callback
+from lightning.pytorch.utilities import rank_zero_only
 
 from catdog.data import DrawnSource
 from catdog.errors import InterruptedRunError
 from catdog.interruption import SIGNALS
+from catdog.record import save_outcome
 from conftest import ROOT, Train
 from test_training import assert_same_weights, without_times
 
@@ -140,3 +142,13 @@ def test_the_command_says_interrupted_in_its_record_and_exit_status(tmp_path: Pa
     assert errors == f"catdog: {sentence}\n"
     outcome = json.loads((tmp_path / "run/outcome.json").read_text())
     assert (outcome["status"], outcome["reason"]) == ("interrupted", sentence)
+
+
+def test_of_several_processes_the_first_one_says_why_the_run_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {"trainer": {"accelerator": "cpu"}}
+    save_outcome(tmp_path, config, InterruptedRunError("a signal has ended it", signal.SIGTERM))
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    save_outcome(tmp_path, config, ConnectionError("the first process is gone"))
+    assert json.loads((tmp_path / "outcome.json").read_text())["status"] == "interrupted"

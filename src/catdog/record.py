@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from lightning import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from catdog import figures
@@ -151,6 +152,7 @@ def _summarize_replica(result: Result, replica: int) -> dict[str, Any]:
     }
 
 
+@rank_zero_only  # the others end because the first one does, with errors that say nothing
 def save_outcome(folder: Path, config: dict[str, Any], error: Exception) -> None:
     """Write `outcome.json` for a run that has no result, and why.
 

@@ -103,9 +103,10 @@ def run(
                 _check_resumable(ckpt_path, model)
             data.prepare_data()
             data.setup()
-            record.save_unreadable(data, folder)
-            for caveat in data.caveats:
-                logger.warning(caveat)
+            if trainer.is_global_zero:
+                record.save_unreadable(data, folder)
+                for caveat in data.caveats:
+                    logger.warning(caveat)
             _fit(trainer, model, data, history, ckpt_path)
             tested_epochs = _test(trainer, model, data, checkpoint, test_weights)
             result = record.Result(model, data, trainer, history, tested_epochs, config)

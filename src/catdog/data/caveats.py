@@ -19,8 +19,8 @@ def imbalance(labels: Tensor, class_names: Sequence[str]) -> str | None:
     if share <= MOST_OF_ONE_CLASS:
         return None
     return (
-        f"imbalance: {_listed(counts, class_names)}; always naming {_shown(class_names[larger])} is right for {share:.1%}, "
-        "so compare accuracies with that and not with 50 %"
+        f"imbalance: {_listed(counts, class_names)}; always naming {_shown(class_names[larger])} is right for "
+        f"{share:.1%}, so compare accuracies with that and not with 50 %"
     )
 
 
