@@ -119,6 +119,8 @@ def test_scaling_leaves_the_store_as_it_was(make_data: MakeData) -> None:
         ({"split_seed": -1}, "data.split_seed must be a whole number of at least 0, got -1"),
         ({"max_unreadable": 2}, "data.max_unreadable is a share between 0 and 1, got 2"),
         ({"sought_difference": 0}, "data.sought_difference is a share above 0, at most 1, got 0"),
+        ({"root": 2024}, "data.root must be a path, got 2024; .*: data.root=\"'2024'\""),
+        ({"cache_dir": None}, "data.cache_dir must be a path, got None"),
     ],
 )
 def test_arguments_without_sense_are_refused(make_data: MakeData, arguments: dict[str, Any], sentence: str) -> None:

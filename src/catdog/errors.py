@@ -1,4 +1,6 @@
-"""The exceptions a user can cause, and the check that most often raises one."""
+"""The exceptions a user can cause, and the checks that most often raise one."""
+
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -25,3 +27,9 @@ def check_whole_number(key: str, value: object, least: int) -> None:
     """Raise an InputError unless the value of this configuration key is a whole number of at least `least`."""
     if type(value) is not int or value < least:
         raise InputError(f"{key} must be a whole number of at least {least}, got {value!r}")
+
+
+def check_path(key: str, value: object) -> None:
+    """Raise an InputError unless the value of this configuration key is a path: Hydra makes numbers of some names."""
+    if not isinstance(value, str | Path):
+        raise InputError(f"{key} must be a path, got {value!r}; a name like a number needs quotes: {key}=\"'2024'\"")

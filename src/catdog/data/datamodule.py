@@ -16,7 +16,7 @@ from catdog.data.pixels import PixelStore, store_key
 from catdog.data.shuffling import LocalShuffle
 from catdog.data.sources import PhotoSource
 from catdog.data.split import first_copies, split_indices
-from catdog.errors import InputError, check_whole_number
+from catdog.errors import InputError, check_path, check_whole_number
 
 Batch = tuple[Tensor, Tensor]  # images, labels
 
@@ -112,6 +112,9 @@ class CatDogDataModule(LightningDataModule):
             raise InputError(f"data.max_unreadable is a share between 0 and 1, got {max_unreadable!r}")
         if not isinstance(sought_difference, int | float) or not 0 < sought_difference <= 1:
             raise InputError(f"data.sought_difference is a share above 0, at most 1, got {sought_difference!r}")
+        if root is not None:
+            check_path("data.root", root)
+        check_path("data.cache_dir", cache_dir)
         self.source = source(root)
         self.class_names = self.source.class_names
         self.image_size = image_size
