@@ -1,6 +1,7 @@
 """Photos that are odd, damaged or made to do harm: each gives the right pixels or a reason."""
 
 import csv
+import errno
 import hashlib
 import io
 import os
@@ -8,12 +9,15 @@ import resource
 import socket
 import struct
 import tempfile
+import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -22,7 +26,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
-from catdog.data import CatDogDataModule, FolderSource, PixelStore
+from catdog.data import CatDogDataModule, FolderSource, PixelStore, decoding
 from catdog.data.decoding import LONGEST_REASON, MOST_BYTES, UnreadablePhotoError
 from catdog.data.sources import FileSource, Photo
 from catdog.errors import InputError
@@ -305,6 +309,42 @@ def test_a_photo_cut_short_anywhere_gives_its_pixels_or_a_reason(tmp_path: Path,
         except UnreadablePhotoError:
             unreadable += 1
     assert unreadable > 0.9 * length / 7
+
+
+@pytest.mark.parametrize(
+    ("lack", "why"),
+    [(MemoryError(), "Cannot allocate memory"), (OSError(errno.EMFILE, "Too many"), "Too many open files")],
+)
+def test_what_the_machine_lacks_is_not_kept_as_a_fault_of_the_photo(
+    tmp_path: Path, lack: Exception, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("cats", "dogs"):
+        (tmp_path / "photos" / folder).mkdir(parents=True)
+        PHOTO.save(tmp_path / "photos" / folder / "1.png")
+    source = FolderSource(tmp_path / "photos")
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "open", Mock(side_effect=lack))
+        with pytest.raises(InputError, match=rf"'cats/1.png' could not be read \({why}\)"):
+            PixelStore.of(source, SIZE, tmp_path / "cache")
+    assert not PixelStore.of(source, SIZE, tmp_path / "cache").unreadable
+
+
+def test_large_photos_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "LARGE", 100)
+    at_once, most, load = [0], [0], ImageFile.ImageFile.load
+
+    def slow_load(photo: ImageFile.ImageFile) -> object:
+        at_once[0] += 1
+        most[0] = max(most[0], at_once[0])
+        time.sleep(0.02)
+        at_once[0] -= 1
+        return load(photo)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", slow_load)
+    (tmp_path / "1.png").write_bytes(saved("BMP"))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: read(tmp_path, "1.png"), range(4)))
+    assert most == [1]
 
 
 def test_a_photo_without_permission_has_a_reason_until_it_is_given(unprivileged: Path) -> None:

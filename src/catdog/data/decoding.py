@@ -1,7 +1,10 @@
 """From a photo's file to upright RGB pixels: whatever lies in the file, they are right, or there is a reason."""
 
+import errno
 import os
 import stat
+import threading
+from contextlib import nullcontext
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
@@ -12,9 +15,12 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 # By content, whatever the name. Not all that Pillow knows: some of its formats start other programs, such as EPS.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-MOST_PIXELS = 100_000_000  # in one photo; they take 400 MB while it is decoded, 800 MB if it is transparent
+MOST_PIXELS = 100_000_000  # in one photo; they take 400 MB while it is decoded, a transparent WebP up to 1.6 GB
+LARGE = 25_000_000  # pixels; larger photos are decoded one at a time, as many at once would fill the memory
 MOST_BYTES = 2**28  # of a file, because some decoders read all of it first
 LONGEST_REASON = 200  # letters
+LACKS = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT)  # of the machine, not of a photo
+_one_large = threading.Lock()
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -43,8 +49,8 @@ def open_photo(path: Path) -> BufferedReader:
     raise UnreadablePhotoError(f"{status.st_size} bytes; a photo has 1 to {MOST_BYTES}")
 
 
-def decode(file: BinaryIO) -> Image.Image:
-    """The photo in a file as an RGB image.
+def decode(file: BinaryIO, image_size: int) -> NDArray[np.uint8]:
+    """The photo in a file as a square of `image_size` pixels, see `resize`.
 
     Of several frames it is the first. It is turned upright, if its EXIF data can be read and say how; what is
     transparent lies on white; 16 bits become the upper 8. Colour profiles are not applied.
@@ -56,6 +62,11 @@ def decode(file: BinaryIO) -> Image.Image:
     photo = Image.open(file, formats=FORMATS)
     if photo.width * photo.height > MOST_PIXELS:
         raise UnreadablePhotoError(f"{photo.width}×{photo.height} pixels are more than {MOST_PIXELS}")
+    with _one_large if photo.width * photo.height > LARGE else nullcontext():
+        return resize(_upright(photo), image_size)
+
+
+def _upright(photo: Image.Image) -> Image.Image:
     photo.load()  # here, because Pillow complains of damage once only, and takes the photo for loaded from then on
     pixels = _on_white(photo)
     turn = UPRIGHT.get(_orientation(photo))
@@ -75,6 +86,12 @@ def reason(error: Exception) -> str:
         return error.strerror
     text = " ".join(str(error).split())
     return (text if isinstance(error, UnreadablePhotoError) else f"{type(error).__name__}: {text}")[:LONGEST_REASON]
+
+
+def lack(error: Exception) -> str | None:
+    """What the machine lacks, if it is for that that a photo cannot be decoded: another time it may be whole."""
+    number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
+    return os.strerror(number) if number in LACKS else None
 
 
 def _on_white(photo: Image.Image) -> Image.Image:

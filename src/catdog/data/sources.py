@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from catdog.data.decoding import UnreadablePhotoError, decode, open_photo, reason, resize
+from catdog.data.decoding import UnreadablePhotoError, decode, lack, open_photo, reason
 from catdog.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class PhotoSource(Protocol):
 
         Raises:
             UnreadablePhotoError: the photo cannot be decoded.
+            InputError: the machine lacks memory or open files for it, now.
         """
         ...
 
@@ -88,10 +89,15 @@ class FileSource:
         """Decode and resize one photo, antialiased bilinear; see `PhotoSource.read` and `decode`."""
         try:
             with open_photo(self.root / self.names[index]) as file:
-                pixels = resize(decode(file), image_size)
+                pixels = decode(file, image_size)
                 file.seek(0)
                 return Photo(pixels, hashlib.file_digest(file, "sha256").hexdigest())
         except Exception as error:  # of many kinds, see decode()
+            if (missing := lack(error)) is not None:  # would be kept in the store for ever
+                raise InputError(
+                    f"{self.names[index]!r} could not be read ({missing}), which need not be the photo's fault: no "
+                    "store is written; repeat the command when the machine has room"
+                ) from error
             raise UnreadablePhotoError(reason(error)) from error
 
 
