@@ -1,6 +1,7 @@
 """Train a network on cat and dog photos: `python train.py model=deep trainer.max_epochs=100`."""
 
 import gc
+import io
 import logging
 import os
 import signal
@@ -71,6 +72,8 @@ def main(config: DictConfig) -> float:
 if __name__ == "__main__":
     for number in (signal.SIGTERM, signal.SIGUSR1):  # like Ctrl-C, so that a sweep takes its workers along
         signal.signal(number, signal.default_int_handler)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that do not have all letters
     try:
         check_arguments(sys.argv[1:])
         main()

@@ -1,6 +1,7 @@
 """Compare runs: `python scripts/compare.py FOLDER…` makes table, figure and verdict of all runs below the folders."""
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -18,6 +19,8 @@ def main() -> None:
         comparison = report.compare(arguments.folders)
     except InputError as error:
         sys.exit(f"catdog: {error}")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that do not have all letters
     comparison.save(arguments.out or arguments.folders[0])
     print(comparison)
 

@@ -13,8 +13,8 @@ from conftest import ROOT
 SMALL = ("data.source.count=60", "data.image_size=16")
 
 
-def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONWARNINGS": "default"}
+def command(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONWARNINGS": "default"} | variables
     return subprocess.run(
         [sys.executable, str(ROOT / "train.py"), *arguments],
         cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False,

@@ -15,6 +15,7 @@ import torch
 from conftest import ROOT
 from test_command import command
 
+ASCII = {"PYTHONIOENCODING": "ascii", "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 SMALL = ("data.source.count=60", "data.image_size=8")
 
 
@@ -43,8 +44,9 @@ def test_missing_accelerators_are_skipped_and_failures_are_rows(tmp_path: Path) 
 
 def test_the_study_rehearses_in_its_folder_and_runs_nothing_twice(tmp_path: Path) -> None:
     arguments = ("study=depth_vs_epochs", "trainer=smoke", "model=logistic,deep", "data.fold=0,1", *SMALL)
-    first = command(tmp_path, *arguments)
+    first = command(tmp_path, *arguments, **ASCII)
     assert first.returncode == 0, first.stderr
+    assert r"\u2013" in first.stdout  # what a terminal has no letters for is shown all the same
     study = tmp_path / "outputs/studies/depth_vs_epochs"
     records = {path: path.stat().st_mtime_ns for path in study.glob("*/metrics.json")}
     assert len(records) == 8  # two nets × 10 and 100 epochs × two folds
@@ -53,6 +55,7 @@ def test_the_study_rehearses_in_its_folder_and_runs_nothing_twice(tmp_path: Path
     assert len({row.split(",")[0] for row in tested}) == len(tested) == 2 * 6
     assert "at 100 epochs" in first.stdout
     assert (study / "comparison.png").is_file()
+    assert "\u2013" in (study / "comparison.md").read_text(encoding="utf-8")
 
     (study / "comparison.md").unlink()
     second = command(tmp_path, *arguments)

@@ -98,7 +98,7 @@ class Report:
         if any(setting.runs for setting in self.settings):
             _figure(self.settings).savefig(folder / "comparison.png", dpi=110)
             text += "\n![Learning curves](comparison.png)\n"
-        (folder / "comparison.md").write_text(text)
+        (folder / "comparison.md").write_text(text, encoding="utf-8")
 
 
 def compare(folders: Sequence[Path]) -> Report:
