@@ -424,6 +424,17 @@ def test_a_run_on_all_of_them_reads_the_readable_and_lists_the_others(
         np.testing.assert_array_equal(pixels.permute(1, 2, 0), read(root, name, 16).pixels)
 
 
+def test_photos_are_listed_also_where_they_are_too_many(train: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    for folder in ("cats", "dogs"):
+        (tmp_path / "photos" / folder).mkdir(parents=True)
+        (tmp_path / "photos" / folder / "1.jpg").touch()
+    with pytest.raises(InputError, match="2 of 2 photos are unreadable"):
+        train(source=FolderSource, root=tmp_path / "photos")
+    assert [line.split(",")[0] for line in (tmp_path / "run/unreadable.csv").read_text().splitlines()[1:]] == [
+        "cats/1.jpg", "dogs/1.jpg",
+    ]  # fmt: skip
+
+
 def test_names_survive_from_the_disk_to_the_report(
     train: Callable[..., dict[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

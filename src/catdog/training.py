@@ -101,10 +101,11 @@ def run(
                 return finished
             if (ckpt_path := resumption.checkpoint(folder) or ckpt_path) is not None:
                 _check_resumable(ckpt_path, model)
+            if trainer.is_global_zero:
+                record.save_unreadable(data, folder)  # first, because too many of them end the run
             data.prepare_data()
             data.setup()
             if trainer.is_global_zero:
-                record.save_unreadable(data, folder)
                 for caveat in data.caveats:
                     logger.warning(caveat)
             _fit(trainer, model, data, history, ckpt_path)
