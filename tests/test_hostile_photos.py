@@ -347,6 +347,18 @@ def test_large_photos_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pyt
     assert most == [1]
 
 
+def test_the_memory_of_large_photos_is_given_back(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(png(6000, 6000, 1, 0, bytes(6000 * 751)))
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    before = resident()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: read(tmp_path, "1.png"), range(4)))
+        assert resident() - before < 50e6  # one of them takes 180 MB
+
+
 def test_a_photo_without_permission_has_a_reason_until_it_is_given(unprivileged: Path) -> None:
     for folder in ("cats", "dogs"):
         (unprivileged / "photos" / folder).mkdir(parents=True)

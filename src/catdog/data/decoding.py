@@ -21,6 +21,8 @@ MOST_BYTES = 2**28  # of a file, because some decoders read all of it first
 LONGEST_REASON = 200  # letters
 LACKS = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT)  # of the machine, not of a photo
 _one_large = threading.Lock()
+# In bytes. Every thread would keep the memory of its last photo, were that in blocks of under 32 MB, as by default.
+Image.core.set_block_size(2**26)  # type: ignore[attr-defined]
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
