@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import hydra
+from hydra._internal.instantiate import _instantiate2
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from catdog.errors import InputError, InterruptedRunError, UnavailableError
-from catdog.targets import check_arguments, check_config
+from catdog.targets import check_arguments, check_config, check_target
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,24 @@ def main(config: DictConfig) -> float:
     return metrics["val/acc"]
 
 
+def check_all_that_hydra_builds() -> None:
+    """Have Hydra check every class that it is about to build an object of.
+
+    It builds callbacks, sweeper and launcher before it calls `main`, also from configuration files that are not ours.
+    """
+    resolve = _instantiate2._resolve_target  # where all its ways lead through, and it has no hook
+
+    def resolve_and_check(target: Any, full_key: str) -> Any:
+        found = resolve(target, full_key)
+        try:
+            check_target(found, str(target), others=("hydra", "hydra_plugins", "optuna"))
+        except InputError as error:
+            sys.exit(f"catdog: {error}")  # else Hydra shows a traceback
+        return found
+
+    _instantiate2._resolve_target = resolve_and_check
+
+
 if __name__ == "__main__":
     for number in (signal.SIGTERM, signal.SIGUSR1):  # like Ctrl-C, so that a sweep takes its workers along
         signal.signal(number, signal.default_int_handler)
@@ -76,6 +95,7 @@ if __name__ == "__main__":
         sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that do not have all letters
     try:
         check_arguments(sys.argv[1:])
+        check_all_that_hydra_builds()
         main()
     except InputError as error:
         sys.exit(f"catdog: {error}")

@@ -17,7 +17,7 @@ from test_command import command
 )  # fmt: skip
 def test_classes_of_ours_and_of_the_three_libraries_may_be_built(name: str) -> None:
     check_config({"data": [{"source": {"_target_": name}}]})
-    check_arguments([f"model._target_={name}", f"+a={{b: {{_target_: {name}}}}}"])
+    check_arguments([f"model._target_={name}", f"+a={{b: {{_target_: {name}, lr: 1}}}}"])
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,23 @@ def test_other_arguments_may_say_anything() -> None:
     check_config(config)
 
 
-def test_the_command_runs_nothing_that_hydra_would_build_before_it(tmp_path: Path) -> None:
-    done = command(
-        tmp_path, "trainer=smoke", "+hydra.callbacks.harm={_target_: pathlib.Path.mkdir, self: harm}"
-    )  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("+hydra.callbacks.harm={_target_: pathlib.Path.cwd}",),
+        ("+hydra.callbacks.harm={_target_: catdog.sweep.Path.cwd}",),
+        ("+harm=t", "+hydra.callbacks.harm='${oc.decode:\"{_targe${harm}_: pathlib.Path.cwd}\"}'"),
+        ("study=harm", "--config-dir=."),
+        ("+hydra.launcher.harm={_target_: catdog.sweep.Path.cwd}", "-m"),
+    ],
+)
+def test_the_command_runs_nothing_that_hydra_would_build_before_it(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    file = tmp_path / "study/harm.yaml"
+    file.parent.mkdir()
+    file.write_text("# @package _global_\nhydra: {callbacks: {harm: {_target_: pathlib.Path.cwd}}}")
+    done = command(tmp_path, "trainer=smoke", *arguments)
     assert done.returncode == 1
-    assert done.stderr.startswith("catdog: _target_ must be a class of catdog")
+    assert done.stderr.startswith("catdog: _target_")
     assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+    assert not (tmp_path / "outputs/runs").exists()

@@ -17,7 +17,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
     """
     for argument in arguments:
         for names in re.findall(r"_target_['\"]?\s*[=:]\s*([^\s{}\[\]]+)", argument):
-            for name in names.split(","):
+            for name in filter(None, names.split(",")):
                 _check_namespace(name.strip("'\""))
 
 
@@ -28,9 +28,14 @@ def check_config(config: Any) -> None:
     """
     for name in _targets(config):
         _check_namespace(name)
-        found = _find(name)
-        if not isinstance(found, type):
-            raise InputError(f"_target_: {name} is not a class")
+        check_target(_find(name), name)
+
+
+def check_target(found: Any, name: str, others: Sequence[str] = ()) -> None:
+    """Raise an InputError unless what a name has led to is a class of the namespaces, or of some others."""
+    if not isinstance(found, type):
+        raise InputError(f"_target_: {name} is not a class")
+    if found.__module__.split(".")[0] not in others:
         _check_namespace(f"{found.__module__}.{found.__qualname__}")
 
 
