@@ -13,6 +13,7 @@ from lightning import Callback
 from lightning.pytorch.trainer.connectors import checkpoint_connector
 
 from catdog import resumption
+from catdog.errors import InputError
 from conftest import Train
 
 
@@ -75,6 +76,14 @@ def test_a_run_that_slurm_ended_goes_on_from_its_last_epoch(
     resumed = train("run", max_epochs=4)
     for name in ("test/loss", "val/loss"):
         assert resumed[name] == whole[name]
+
+
+def test_a_checkpoint_in_the_runs_own_folder_is_not_removed(train: Train, tmp_path: Path) -> None:
+    train("run", config={"max_epochs": 2})
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match="ckpt_path: '.*last.ckpt' lies in the run's own folder"):
+        train("run", max_epochs=3, config={"max_epochs": 3}, ckpt_path=f"{tmp_path}/run/../run/checkpoints/last.ckpt")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("change", ["config", "photos"])

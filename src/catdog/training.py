@@ -82,6 +82,11 @@ def run(
     check_whole_number("seed", seed, least=0)
     if test_weights not in ("best", "last"):
         raise InputError(f"test_weights must be best or last, got {test_weights!r}")
+    if ckpt_path is not None and Path(ckpt_path).resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"ckpt_path: '{ckpt_path}' lies in the run's own folder, which goes on by itself where nothing else has "
+            "changed, and else is emptied; leave ckpt_path out, or give another folder"
+        )
     with Interruption(folder) as interruption, _full_disk_in_a_sentence(folder):
         data = build_data()
         seed_everything(seed, verbose=False)
