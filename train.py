@@ -21,6 +21,8 @@ from catdog.targets import check_arguments, check_config, check_target
 
 logger = logging.getLogger(__name__)
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(config: DictConfig) -> float:
@@ -30,7 +32,7 @@ def main(config: DictConfig) -> float:
     """
     is_first_run = not gc.get_freeze_count()
     if is_first_run:  # signals wait for training.run, which can answer them
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1))
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     from catdog import record, training  # here, because PyTorch takes seconds that --help need not wait for
 
     if is_first_run:
@@ -53,6 +55,7 @@ def main(config: DictConfig) -> float:
             test_weights=config.test_weights,
         )
     except InterruptedRunError as error:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # a second one would cost the record
         record.save_outcome(folder, plain, error)
         print(f"catdog: {error}", file=sys.stderr)
         sys.exit(128 + error.number)  # as a shell tells of signals; in a sweep, no other run is started

@@ -18,8 +18,9 @@ class Interruption(Callback):
     """Listens for SIGINT, SIGTERM and SIGUSR1, and ends the run with an InterruptedRunError.
 
     Listens as long as it is entered as a context. In training and testing a run ends after the batches at hand, where
-    no file is half-written and no lock held; elsewhere at once. A second Ctrl-C does not wait for either. Signals that
-    somebody else handles already, as submitit does in its jobs, are left to them.
+    no file is half-written and no lock held; elsewhere at once. A second Ctrl-C does not wait for either; other signals
+    after the first change nothing. Signals that somebody else handles already, as submitit does in its jobs, are left
+    to them.
 
     Args:
         folder: the run's folder.
@@ -50,6 +51,8 @@ class Interruption(Callback):
             signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self._received is not None:  # and the run is ending
+            return
         self._received = signal.Signals(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if self._trainer is None:
