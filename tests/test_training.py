@@ -280,6 +280,12 @@ def test_weights_alone_are_no_checkpoint_to_go_on_from(train: Train, tmp_path: P
         train("second", ckpt_path=str(tmp_path / "first/checkpoints/best.ckpt"))
 
 
+def test_a_checkpoint_after_the_last_epoch_is_refused(train: Train, tmp_path: Path) -> None:
+    train("first", max_epochs=3)
+    with pytest.raises(InputError, match=r"last.ckpt' is of epoch 3, after the last of trainer.max_epochs=2"):
+        train("second", max_epochs=2, ckpt_path=str(tmp_path / "first/checkpoints/last.ckpt"))
+
+
 def test_unreadable_photos_are_listed_in_the_run_folder(train: Train, photo_root: Path, tmp_path: Path) -> None:
     for path in photo_root.glob("*/*"):
         copy = tmp_path / "photos" / path.relative_to(photo_root)

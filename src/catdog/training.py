@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning import Trainer, seed_everything
@@ -105,7 +105,7 @@ def run(
                 logger.info("finished before: %s", folder)
                 return finished
             if (ckpt_path := resumption.checkpoint(folder) or ckpt_path) is not None:
-                _check_resumable(ckpt_path, model)
+                _check_resumable(ckpt_path, model, cast(int, trainer.max_epochs))
             if trainer.is_global_zero:
                 record.save_unreadable(data, folder)  # first, because too many of them end the run
             data.prepare_data()
@@ -181,8 +181,8 @@ def _build_trainer(build_trainer: Callable[..., Trainer], **arguments: Any) -> T
     return trainer
 
 
-def _check_resumable(ckpt_path: str, model: CatDogClassifier) -> None:
-    """Raise an InputError unless the file is a checkpoint of the same network."""
+def _check_resumable(ckpt_path: str, model: CatDogClassifier, max_epochs: int) -> None:
+    """Raise an InputError unless the file is a checkpoint of the same network, after at most so many epochs."""
     if not Path(ckpt_path).is_file():
         raise InputError(f"ckpt_path: no file at '{ckpt_path}'; give the checkpoints/last.ckpt of a run")
     try:
@@ -193,6 +193,10 @@ def _check_resumable(ckpt_path: str, model: CatDogClassifier) -> None:
         raise InputError(f"ckpt_path: '{ckpt_path}' is no checkpoint of catdog ({type(error).__name__})") from error
     if "optimizer_states" not in checkpoint:
         raise InputError(f"ckpt_path: '{ckpt_path}' holds weights alone; give the checkpoints/last.ckpt of a run")
+    if (epochs := len(checkpoint["callbacks"]["History"]["epochs"])) > max_epochs:
+        raise InputError(
+            f"ckpt_path: '{ckpt_path}' is of epoch {epochs}, after the last of trainer.max_epochs={max_epochs}"
+        )
     for key, value in model.hparams.items():
         if key not in ("lr", "seed") and saved.get(key) != value:
             raise InputError(f"ckpt_path: '{ckpt_path}' was trained with {key}={saved.get(key)}, not with {value}")
