@@ -88,10 +88,11 @@ def test_a_folder_that_is_there_is_used_without_writing(mirror: Mirror, photos: 
 UNSAFE = {
     "tar-parent": (tar_with("../outside.jpg"), "outside the destination"),
     "tar-absolute": (tar_with("/outside.jpg"), "no folder 'photos'"),  # the filter makes it relative, so harmless
-    "tar-link-out": (tar_with("photos/link", tarfile.SYMTYPE, "../../outside"), "outside the destination"),
-    "tar-link-absolute": (tar_with("photos/link", tarfile.SYMTYPE, "/etc"), "absolute path"),
-    "tar-hard-link-out": (tar_with("photos/link", tarfile.LNKTYPE, "../outside"), "outside the destination"),
-    "tar-pipe": (tar_with("photos/pipe", tarfile.FIFOTYPE), "special file"),
+    "tar-link-out": (tar_with("photos/link", tarfile.SYMTYPE, "../../outside"), "a link or a special file"),
+    "tar-link-inside": (tar_with("photos/link", tarfile.SYMTYPE, "1.jpg"), "a link or a special file"),
+    "tar-link-absolute": (tar_with("photos/link", tarfile.SYMTYPE, "/etc"), "a link or a special file"),
+    "tar-hard-link-out": (tar_with("photos/link", tarfile.LNKTYPE, "../outside"), "a link or a special file"),
+    "tar-pipe": (tar_with("photos/pipe", tarfile.FIFOTYPE), "a link or a special file"),
     "tar-bomb": (tar_with("photos/1.jpg", size=1_000_000), "more than 10 times its size"),
     "tar-cut-off": (tar_with("photos/1.jpg")[:-20], "ended"),
     "zip-parent": (zip_with("../outside.jpg"), "outside its folder, '../outside.jpg'"),

@@ -1,5 +1,6 @@
 """Archives: from a download to a folder of photos, whatever breaks off in between."""
 
+import lzma
 import os
 import shutil
 import stat
@@ -21,7 +22,7 @@ class UnsafeArchiveError(Exception):
     """An archive that would write where it must not, or more than there can be in it."""
 
 
-DAMAGED = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, NotImplementedError)
+DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, NotImplementedError)
 
 
 def obtain(archives: Sequence[Archive], root: Path) -> None:
@@ -73,11 +74,13 @@ def _provide(archive: Archive, root: Path) -> None:
 
 
 def unpack_tar(path: Path, folder: Path) -> None:
-    """Unpack with Python's `data` filter, which refuses what leaves the folder, and what is no file or folder.
+    """Unpack with Python's `data` filter, which refuses what leaves the folder, and without links.
+
+    Before Python 3.11.13 the filter lets some chains of links lead outside (CVE-2025-4517).
 
     Raises:
         tarfile.TarError: the archive is damaged, or unsafe.
-        UnsafeArchiveError: it is far too large.
+        UnsafeArchiveError: it is far too large, or has what is no file or folder.
     """
     allowed = LARGEST_GROWTH * path.stat().st_size
 
@@ -85,6 +88,8 @@ def unpack_tar(path: Path, folder: Path) -> None:
         nonlocal allowed
         allowed -= member.size
         _check_size(allowed, path)
+        if not (member.isfile() or member.isdir()):
+            raise UnsafeArchiveError(f"'{path.name}' has a link or a special file, '{member.name}'")
         return tarfile.data_filter(member, destination)
 
     with tarfile.open(path) as archive:
