@@ -135,6 +135,12 @@ def empty(folder: Path) -> None:
     folder.mkdir()
 
 
+def swap(folder: Path) -> None:
+    PixelStore.of(CountingSource(), 8, folder.parent / ".other")
+    shutil.rmtree(folder)
+    next((folder.parent / ".other").glob("[!.]*")).rename(folder)
+
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "index cut short": lambda folder: os.truncate(folder / INDEX, 100),
     "index empty": lambda folder: os.truncate(folder / INDEX, 0),
@@ -149,6 +155,8 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "another version": lambda folder: (folder / CHECKSUMS).write_text(
         (folder / CHECKSUMS).read_text().replace(f'"version": {VERSION}', f'"version": {VERSION + 1}')
     ),
+    "checksums of many brackets": lambda folder: (folder / CHECKSUMS).write_text("[" * 100_000),
+    "another whole store": swap,
     "empty folder": empty,
 }
 

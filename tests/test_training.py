@@ -280,6 +280,16 @@ def test_weights_alone_are_no_checkpoint_to_go_on_from(train: Train, tmp_path: P
         train("second", ckpt_path=str(tmp_path / "first/checkpoints/best.ckpt"))
 
 
+@pytest.mark.parametrize("missing", ["callbacks", "state_dict", "hyper_parameters"])
+def test_a_checkpoint_that_lacks_a_part_is_refused(train: Train, tmp_path: Path, missing: str) -> None:
+    train("first")
+    checkpoint = torch.load(tmp_path / "first/checkpoints/last.ckpt", weights_only=True)
+    del checkpoint[missing]
+    torch.save(checkpoint, tmp_path / "part.ckpt")
+    with pytest.raises(InputError, match=r"part.ckpt' is no checkpoint of catdog \(KeyError\)"):
+        train("second", ckpt_path=str(tmp_path / "part.ckpt"))
+
+
 def test_a_checkpoint_after_the_last_epoch_is_refused(train: Train, tmp_path: Path) -> None:
     train("first", max_epochs=3)
     with pytest.raises(InputError, match=r"last.ckpt' is of epoch 3, after the last of trainer.max_epochs=2"):

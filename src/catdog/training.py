@@ -188,12 +188,14 @@ def _check_resumable(ckpt_path: str, model: CatDogClassifier, max_epochs: int) -
     try:
         # Weights only: a pickle that would run code is refused by the loader, before it runs any.
         checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True)
-        saved = checkpoint["hyper_parameters"]
+        saved, _ = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+        holds_weights_alone = "optimizer_states" not in checkpoint
+        epochs = 0 if holds_weights_alone else len(checkpoint["callbacks"]["History"]["epochs"])
     except Exception as error:  # whatever a file that is no checkpoint makes the loader raise
         raise InputError(f"ckpt_path: '{ckpt_path}' is no checkpoint of catdog ({type(error).__name__})") from error
-    if "optimizer_states" not in checkpoint:
+    if holds_weights_alone:
         raise InputError(f"ckpt_path: '{ckpt_path}' holds weights alone; give the checkpoints/last.ckpt of a run")
-    if (epochs := len(checkpoint["callbacks"]["History"]["epochs"])) > max_epochs:
+    if epochs > max_epochs:
         raise InputError(
             f"ckpt_path: '{ckpt_path}' is of epoch {epochs}, after the last of trainer.max_epochs={max_epochs}"
         )

@@ -62,7 +62,7 @@ class PixelStore:
     def __init__(self, folder: Path) -> None:
         index_text = (folder / INDEX).read_bytes()
         with open(folder / PIXELS, "rb") as file:
-            if json.loads((folder / CHECKSUMS).read_text()) != _checksums(_crc32(file), index_text):
+            if json.loads((folder / CHECKSUMS).read_text()) != _checksums(folder.name, _crc32(file), index_text):
                 raise ValueError(f"'{folder}' is damaged")
             index = StoreIndex(**json.loads(index_text))
             shape = (len(index.names), 3, index.image_size, index.image_size)
@@ -92,7 +92,7 @@ class PixelStore:
     def _open(cls, folder: Path) -> "PixelStore | None":
         try:
             return cls(folder)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):  # the last from JSON that is nested without end
             return None
 
     @classmethod
@@ -169,7 +169,7 @@ def _write_whole(source: PhotoSource, image_size: int, folder: Path) -> bool:
     shutil.rmtree(partial, ignore_errors=True)  # from a build that was killed
     try:
         partial.mkdir()
-        _write(source, image_size, partial)
+        _write(source, image_size, partial, key=folder.name)
         if store_key(source, image_size) != folder.name:
             return False
         os.rename(partial, folder)
@@ -179,7 +179,7 @@ def _write_whole(source: PhotoSource, image_size: int, folder: Path) -> bool:
     return True
 
 
-def _write(source: PhotoSource, image_size: int, folder: Path) -> None:
+def _write(source: PhotoSource, image_size: int, folder: Path, key: str) -> None:
     """Write all photos in order, and have them on the disk before this returns."""
     index = StoreIndex(image_size, names=[], labels=[], digests=[], unreadable={})
     checksum = 0
@@ -197,14 +197,14 @@ def _write(source: PhotoSource, image_size: int, folder: Path) -> None:
             index.digests.append(photo.digest)
     index_text = json.dumps(asdict(index)).encode()
     (folder / INDEX).write_bytes(index_text)
-    (folder / CHECKSUMS).write_text(json.dumps(_checksums(checksum, index_text)))
+    (folder / CHECKSUMS).write_text(json.dumps(_checksums(key, checksum, index_text)))
     for path in (folder / PIXELS, folder / INDEX, folder / CHECKSUMS, folder):
         _sync(path)
 
 
-def _checksums(pixels: int, index_text: bytes) -> dict[str, int]:
-    """What `checksums.json` holds."""
-    return {"version": VERSION, PIXELS: pixels, INDEX: zlib.crc32(index_text)}
+def _checksums(key: str, pixels: int, index_text: bytes) -> dict[str, int | str]:
+    """What `checksums.json` holds: a whole store under another one's name is none either."""
+    return {"version": VERSION, "key": key, PIXELS: pixels, INDEX: zlib.crc32(index_text)}
 
 
 def _crc32(file: BinaryIO) -> int:
