@@ -1,7 +1,6 @@
 """What a run's folder already holds, so that a repeated command does only what is missing."""
 
 import json
-import logging
 import shutil
 import time
 from collections.abc import Iterator
@@ -9,11 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from catdog.locking import alone
 from catdog.record import METRICS, OUTCOME, write_atomically
-
-logger = logging.getLogger(__name__)
 
 IDENTITY = "identity.json"  # what the run depends on: its configuration and its photos
 INTERRUPTED = "hpc_ckpt_*"  # what Lightning saves in the middle of an epoch when SLURM ends a job
@@ -24,22 +20,14 @@ PRODUCTS = ("checkpoints", METRICS, "predictions.csv", "curves.png", "unreadable
 def alone_in(folder: Path, is_first: bool = True) -> Iterator[None]:
     """Work in a run's folder while no other run does: wait for one that was started there before.
 
-    A holder that is killed does not keep it. Of the processes of one run, the first one holds it for all.
+    Of the processes of one run, the first one holds it for all.
     """
     if not is_first:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        logger.info("waiting for another process that is at work in %s", folder)
-        lock.acquire()
-    try:
+    with alone(folder / ".lock", waiting=f"waiting for another process that is at work in {folder}"):
         yield
-    finally:
-        lock.release()
 
 
 def begin(folder: Path, identity: dict[str, Any], is_first: bool = True, patience: float = 60) -> dict[str, Any] | None:

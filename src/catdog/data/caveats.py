@@ -5,10 +5,43 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from catdog.data.pixels import PixelStore
+from catdog.data.split import PARTS, first_copies
 from catdog.statistics import detectable_difference
 
 MOST_OF_ONE_CLASS = 0.6  # share of all photos
 FEWEST_OF_A_CLASS = 10  # photos in a part
+
+
+def of_split(
+    store: PixelStore, class_names: Sequence[str], rows: Sequence[Tensor], undisturbed: Sequence[Tensor], sought: float
+) -> list[str]:
+    """All that there are.
+
+    Args:
+        store: the photos.
+        class_names: of class 0 and class 1.
+        rows: of the photos of train, val and test.
+        undisturbed: the same, if copies of photos were not kept together.
+        sought: the difference between two nets' test accuracies that is sought, a share (0.1 is ten points).
+    """
+    labels = {part: store.labels[own] for part, own in zip(PARTS, rows, strict=True)}
+    count = len(store.names)
+    found = (
+        imbalance(store.labels, class_names),
+        copies(first_copies(store.digests), store.labels, _sides(undisturbed, count), _sides(rows, count)),
+        near_empty(labels, class_names),
+        small_test(len(labels["test"]), sought),
+    )
+    return [sentence for sentence in found if sentence is not None]
+
+
+def _sides(rows: Sequence[Tensor], photos: int) -> Tensor:
+    """Of each photo the number of its part, int64 (photos,)."""
+    sides = torch.empty(photos, dtype=torch.int64)
+    for side, own in enumerate(rows):
+        sides[own] = side
+    return sides
 
 
 def imbalance(labels: Tensor, class_names: Sequence[str]) -> str | None:

@@ -15,14 +15,13 @@ from catdog.data.augmentation import RandomFlipAndCrop
 from catdog.data.pixels import PixelStore, store_key
 from catdog.data.shuffling import LocalShuffle
 from catdog.data.sources import PhotoSource
-from catdog.data.split import first_copies, split_indices
+from catdog.data.split import split_rows
 from catdog.errors import InputError, check_path, check_whole_number
 
 Batch = tuple[Tensor, Tensor]  # images, labels
 
 EVALUATION_PHOTOS = 256  # handed to Lightning at a time; what it does per call costs as much as they do
 BLOCK, WINDOW = 64, 8192  # photos read together, and shuffled among each other, where reads are kept local
-PARTS = ("train", "val", "test")
 MINUS_ONE = torch.tensor(-1.0)
 
 
@@ -73,9 +72,6 @@ class CatDogDataModule(LightningDataModule):
         sought_difference: between the test accuracies of two nets, as a share; if the test photos are too few to show
             it, that is one of the caveats.
         cache_dir: the folder of the pixel stores.
-
-    Attributes:
-        caveats: what results on these photos have to be read with, a sentence each, after `setup`.
 
     Raises:
         InputError: an argument makes no sense, or the source's input does not.
@@ -152,53 +148,38 @@ class CatDogDataModule(LightningDataModule):
                 f"{len(unreadable)} of {total} photos are unreadable, more than data.max_unreadable="
                 f"{self.max_unreadable} allows; the first is {name!r} ({reason})"
             )
-        self._parts()
+        _ = self._rows
 
     def setup(self, stage: str | None = None) -> None:
         """Deal out the photos of the store."""
-        self.train, self.val, self.test = (Part(self.store, rows) for rows in self._parts())
-        self.caveats = self._caveats()
+        self.train, self.val, self.test = (Part(self.store, rows) for rows in self._rows)
         self._device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         self._cache = self.store.to(self._device) if self._caches_on(self._device) else self.store
         shape = self._share, *self.store.pixels.shape[1:]
         self._pixels = torch.empty(shape, dtype=torch.uint8, device=self._cache.pixels.device)
         self._images = torch.empty(shape, device=self._device)
 
-    def _parts(self) -> list[Tensor]:
+    @cached_property
+    def _rows(self) -> list[Tensor]:
         """The rows of each part, copies of a photo in one part, unless that would leave another one empty."""
         for copies_together in (True, False):
-            parts = self._deal_out(copies_together)
-            if all(map(len, parts)):
-                return parts
+            rows = self._deal_out(copies_together)
+            if all(map(len, rows)):
+                return rows
         raise InputError(
             f"a part of the split has no photo: {len(self.source.names)} photos, "
             f"{len(self.store.unreadable)} of them unreadable"
         )
 
     def _deal_out(self, copies_together: bool) -> list[Tensor]:
-        """The rows of each part. All names are dealt out, so that a photo that breaks moves no other one."""
-        names, store = self.source.names, self.store
-        readable = torch.tensor([name not in store.unreadable for name in names])
-        positions, first = readable.nonzero().squeeze(1), torch.arange(len(names))
-        if copies_together:
-            first[positions] = positions[first_copies(store.digests)]
-        row_of = readable.cumsum(0) - 1
-        parts = split_indices(len(names), self.split_seed, self.fold, first)
-        return [row_of[part[readable[part]]] for part in parts]
+        digests = self.store.digests if copies_together else None
+        return split_rows(self.source.names, self.store.unreadable, digests, self.split_seed, self.fold)
 
-    def _caveats(self) -> list[str]:
-        store, names = self.store, self.class_names
-        undisturbed, sides = torch.empty(2, len(store.names))
-        for row, parts in ((undisturbed, self._deal_out(copies_together=False)), (sides, self._parts())):
-            for side, rows in enumerate(parts):
-                row[rows] = side
-        found = (
-            caveats.imbalance(store.labels, names),
-            caveats.copies(first_copies(store.digests), store.labels, undisturbed, sides),
-            caveats.near_empty({part: getattr(self, part).labels for part in PARTS}, names),
-            caveats.small_test(len(self.test), self.sought_difference),
-        )
-        return [sentence for sentence in found if sentence is not None]
+    @cached_property
+    def caveats(self) -> list[str]:
+        """What results on these photos have to be read with, a sentence each."""
+        undisturbed = self._deal_out(copies_together=False)
+        return caveats.of_split(self.store, self.class_names, self._rows, undisturbed, self.sought_difference)
 
     def _caches_on(self, device: torch.device) -> bool:
         if self.device_cache == "auto":

@@ -11,7 +11,6 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from errno import ENOSPC
 from pathlib import Path
@@ -19,13 +18,13 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm import tqdm
 
 from catdog.data.decoding import UnreadablePhotoError
 from catdog.data.sources import Photo, PhotoSource
 from catdog.errors import InputError
+from catdog.locking import alone
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +100,8 @@ class PixelStore:
         needed = len(source.names) * 3 * image_size**2
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with _only_one(folder):
+            lock = folder.with_name(f".{folder.name}.lock")
+            with alone(lock, waiting="another process is reading the photos; waiting for it"):
                 if (store := cls._open(folder)) is not None:
                     return store
                 if folder.exists():
@@ -136,21 +136,6 @@ def store_key(source: PhotoSource, image_size: int) -> str:
     for line in source.fingerprint():
         digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
     return digest.hexdigest()[:16]
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Of several processes that build the same store, let one in at a time; one that dies lets the next one in."""
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.info("another process is reading the photos; waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _free_space(folder: Path) -> int:

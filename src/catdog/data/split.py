@@ -1,11 +1,13 @@
 """Which photos are trained on, validated on and tested on."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import torch
 from torch import Tensor
 
 from catdog.errors import InputError, check_whole_number
+
+PARTS = ("train", "val", "test")
 
 
 def split_indices(
@@ -52,3 +54,25 @@ def first_copies(digests: Sequence[str]) -> Tensor:
     first: dict[str, int] = {}
     found = [first.setdefault(digest, position) for position, digest in enumerate(digests)]
     return torch.tensor(found, dtype=torch.int64)
+
+
+def split_rows(
+    names: Sequence[str], unreadable: Container[str], digests: Sequence[str] | None, seed: int, fold: int
+) -> list[Tensor]:
+    """The rows of a pixel store that are train, val and test; see `split_indices`.
+
+    All names are dealt out, so that a photo that breaks moves no other one.
+
+    Args:
+        names: of all photos, sorted.
+        unreadable: names that the store leaves out.
+        digests: of the bytes of the store's photos, to keep copies of a photo together; None: wherever they fall.
+        seed: of the permutation.
+        fold: which tenth is tested, 0 to 9.
+    """
+    readable = torch.tensor([name not in unreadable for name in names])
+    positions, first = readable.nonzero().squeeze(1), torch.arange(len(names))
+    if digests is not None:
+        first[positions] = positions[first_copies(digests)]
+    row_of = readable.cumsum(0) - 1
+    return [row_of[part[readable[part]]] for part in split_indices(len(names), seed, fold, first)]
