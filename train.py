@@ -16,12 +16,10 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from catdog.errors import InputError, InterruptedRunError, UnavailableError
-from catdog.targets import check_arguments, check_config, check_target
+from catdog.errors import SIGNALS, InputError, InterruptedRunError, UnavailableError
+from catdog.targets import check_arguments, check_class, check_config, check_namespace
 
 logger = logging.getLogger(__name__)
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -79,11 +77,14 @@ def check_all_that_hydra_builds() -> None:
     It builds callbacks, sweeper and launcher before it calls `main`, also from configuration files that are not ours.
     """
     resolve = _instantiate2._resolve_target  # where all its ways lead through, and it has no hook
+    others = ("hydra", "hydra_plugins", "optuna")
 
     def resolve_and_check(target: Any, full_key: str) -> Any:
-        found = resolve(target, full_key)
         try:
-            check_target(found, str(target), others=("hydra", "hydra_plugins", "optuna"))
+            if isinstance(target, str):
+                check_namespace(target, others)  # first, because to resolve is to import
+            found = resolve(target, full_key)
+            check_class(found, str(target), others)
         except InputError as error:
             sys.exit(f"catdog: {error}")  # else Hydra shows a traceback
         return found

@@ -12,8 +12,7 @@ from lightning import Callback
 from lightning.pytorch.utilities import rank_zero_only
 
 from catdog.data import DrawnSource
-from catdog.errors import InterruptedRunError
-from catdog.interruption import SIGNALS
+from catdog.errors import SIGNALS, InterruptedRunError
 from catdog.record import save_outcome
 from conftest import ROOT, Train
 from test_training import assert_same_weights, without_times

@@ -71,3 +71,17 @@ def test_the_command_runs_nothing_that_hydra_would_build_before_it(tmp_path: Pat
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
     assert not (tmp_path / "outputs/runs").exists()
+
+
+def test_no_foreign_module_is_imported_to_look_at_what_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "foreign.py").write_text("open('harm', 'w')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    file = tmp_path / "study/harm.yaml"
+    file.parent.mkdir()
+    file.write_text("# @package _global_\nhydra: {callbacks: {harm: {_target_: foreign.Thing}}}")
+    done = command(tmp_path, "trainer=smoke", "study=harm", "--config-dir=.")
+    assert done.returncode == 1
+    assert done.stderr.startswith("catdog: _target_ must be a class of")
+    assert not (tmp_path / "harm").exists()

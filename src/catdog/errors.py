@@ -1,6 +1,10 @@
 """The exceptions a user can cause, and the checks that most often raise one."""
 
+import signal
 from pathlib import Path
+
+# What ends a run in order: Ctrl-C, `kill` and schedulers, SLURM before a time limit.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class InputError(ValueError):

@@ -8,9 +8,8 @@ from typing import Any, Self, cast
 
 from lightning import Callback, LightningModule, Trainer
 
-from catdog.errors import InterruptedRunError
+from catdog.errors import SIGNALS, InterruptedRunError
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Ctrl-C, `kill` and schedulers, SLURM before a time limit
 UNSET = (signal.SIG_DFL, signal.default_int_handler)
 
 

@@ -18,7 +18,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
     for argument in arguments:
         for names in re.findall(r"_target_['\"]?\s*[=:]\s*([^\s{}\[\]]+)", argument):
             for name in filter(None, names.split(",")):
-                _check_namespace(name.strip("'\""))
+                check_namespace(name.strip("'\""))
 
 
 def check_config(config: Any) -> None:
@@ -27,16 +27,21 @@ def check_config(config: Any) -> None:
     The name alone does not tell: `torch.os.system` is a name in `torch`, and not a function of it.
     """
     for name in _targets(config):
-        _check_namespace(name)
-        check_target(_find(name), name)
+        check_namespace(name)
+        check_class(_find(name), name)
 
 
-def check_target(found: Any, name: str, others: Sequence[str] = ()) -> None:
+def check_class(found: Any, name: str, others: Sequence[str] = ()) -> None:
     """Raise an InputError unless what a name has led to is a class of the namespaces, or of some others."""
     if not isinstance(found, type):
         raise InputError(f"_target_: {name} is not a class")
-    if found.__module__.split(".")[0] not in others:
-        _check_namespace(f"{found.__module__}.{found.__qualname__}")
+    check_namespace(f"{found.__module__}.{found.__qualname__}", others)
+
+
+def check_namespace(name: str, others: Sequence[str] = ()) -> None:
+    """Raise an InputError unless a dotted name begins with one of the namespaces, or of some others."""
+    if name.split(".")[0] not in (*NAMESPACES, *others):
+        raise InputError(f"_target_ must be a class of {', '.join(NAMESPACES[:-1])} or {NAMESPACES[-1]}, got {name}")
 
 
 def _targets(config: Any) -> Iterator[str]:
@@ -47,11 +52,6 @@ def _targets(config: Any) -> Iterator[str]:
     if isinstance(config, list):
         for value in config:
             yield from _targets(value)
-
-
-def _check_namespace(name: str) -> None:
-    if name.split(".")[0] not in NAMESPACES:
-        raise InputError(f"_target_ must be a class of {', '.join(NAMESPACES[:-1])} or {NAMESPACES[-1]}, got {name}")
 
 
 def _find(name: str) -> Any:
