@@ -1,7 +1,6 @@
 """Train a network on cat and dog photos: `python train.py model=deep trainer.max_epochs=100`."""
 
 import gc
-import io
 import logging
 import os
 import signal
@@ -16,7 +15,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from catdog.errors import SIGNALS, InputError, InterruptedRunError, UnavailableError
+from catdog.errors import SIGNALS, InputError, InterruptedRunError, UnavailableError, told_in_a_sentence
 from catdog.targets import check_arguments, check_class, check_config, check_namespace
 
 logger = logging.getLogger(__name__)
@@ -95,13 +94,7 @@ def check_all_that_hydra_builds() -> None:
 if __name__ == "__main__":
     for number in (signal.SIGTERM, signal.SIGUSR1):  # like Ctrl-C, so that a sweep takes its workers along
         signal.signal(number, signal.default_int_handler)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that do not have all letters
-    try:
+    with told_in_a_sentence():
         check_arguments(sys.argv[1:])
         check_all_that_hydra_builds()
         main()
-    except InputError as error:
-        sys.exit(f"catdog: {error}")
-    except KeyboardInterrupt:  # before or between runs
-        sys.exit("catdog: interrupted")

@@ -1,12 +1,10 @@
 """Compare runs: `python scripts/compare.py FOLDER…` makes table, figure and verdict of all runs below the folders."""
 
 import argparse
-import io
-import sys
 from pathlib import Path
 
 from catdog import report
-from catdog.errors import InputError
+from catdog.errors import told_in_a_sentence
 
 
 def main() -> None:
@@ -15,14 +13,10 @@ def main() -> None:
     parser.add_argument("folders", metavar="FOLDER", nargs="+", type=Path, help="a folder with runs below it")
     parser.add_argument("--out", type=Path, help="where comparison.csv, .md and .png go; the first folder by default")
     arguments = parser.parse_args()
-    try:
+    with told_in_a_sentence():
         comparison = report.compare(arguments.folders)
-    except InputError as error:
-        sys.exit(f"catdog: {error}")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that do not have all letters
-    comparison.save(arguments.out or arguments.folders[0])
-    print(comparison)
+        comparison.save(arguments.out or arguments.folders[0])
+        print(comparison)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from lightning import Trainer
+from omegaconf import OmegaConf
 
 from catdog import training
 from catdog.classifier import CatDogClassifier
@@ -20,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 
 MakeData = Callable[..., CatDogDataModule]
 Train = Callable[..., dict[str, Any]]
+RunOf = Callable[[int], Path]
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +110,30 @@ def train(make_data: MakeData, tmp_path: Path) -> Train:
             ckpt_path=ckpt_path,
             test_weights=test_weights,
         )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_of(tmp_path_factory: pytest.TempPathFactory) -> RunOf:
+    """The folder of a finished run on 60 drawn photos in files, 6 of them for testing: one per number of replicas."""
+    root = tmp_path_factory.mktemp("finished")
+    rng = np.random.default_rng(1)
+    for label, name in enumerate(("cats", "dogs")):
+        (root / "photos" / name).mkdir(parents=True)
+        for number in range(30):
+            draw_photo(rng, is_dog=bool(label), image_size=40).save(root / "photos" / name / f"{number:02d}.png")
+
+    @cache
+    def run(replicas: int) -> Path:
+        overrides = ["model.hidden=[6,4]", f"model.replicas={replicas}", "trainer=cpu", "trainer.max_epochs=15"]
+        places = [f"data.root={root / 'photos'}", f"data.cache_dir={root / 'cache'}"]
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            config = compose("train", ["data=folder", "data.image_size=16", *places, *overrides])
+        groups = (instantiate(config[group], _partial_=True, _convert_="all") for group in ("data", "model", "trainer"))
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+        training.run(*groups, folder=root / f"{replicas}-replicas", config=plain, seed=0)
+        return root / f"{replicas}-replicas"
 
     return run
 

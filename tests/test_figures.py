@@ -52,7 +52,7 @@ def test_weight_pictures_are_grey_at_zero_and_scaled_per_unit() -> None:
 @pytest.mark.parametrize("most", [2, 16])
 def test_mistakes_come_most_confident_first(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(figures, "contact_sheet", lambda *arguments: seen.extend(arguments))
+    monkeypatch.setattr("catdog.figures.photos.contact_sheet", lambda *arguments: seen.extend(arguments))
     labels = torch.tensor([0.0, 0.0, 1.0, 1.0])
     probabilities = torch.tensor([0.9, 0.2, 0.01, 0.4])
     photos = torch.arange(4, dtype=torch.uint8).reshape(4, 1, 1, 1).expand(4, 3, 2, 2)

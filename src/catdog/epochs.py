@@ -129,6 +129,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             partial.unlink(missing_ok=True)
 
 
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """What a checkpoint of catdog holds, with its tensors in the processor's memory.
+
+    Raises:
+        InputError: the file is no checkpoint of catdog.
+    """
+    try:
+        # Weights only: a pickle that would run code is refused by the loader, before it runs any.
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        _ = checkpoint["hyper_parameters"]["hidden"], checkpoint["state_dict"]
+        if "optimizer_states" in checkpoint:  # which best.ckpt has not
+            _ = len(checkpoint["callbacks"]["History"]["epochs"])
+    except Exception as error:  # whatever a file that is no checkpoint makes the loader raise
+        raise InputError(f"'{path}' is no checkpoint of catdog ({type(error).__name__})") from error
+    return checkpoint
+
+
 class RunCheckpoint(Checkpoint):
     """`last.ckpt`, and of each replica the weights of the epoch with its lowest validation loss.
 

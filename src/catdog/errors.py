@@ -1,6 +1,11 @@
-"""The exceptions a user can cause, and the checks that most often raise one."""
+"""The exceptions a user can cause, the checks that most often raise one, and how a command tells of them."""
 
+import io
+import os
 import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # What ends a run in order: Ctrl-C, `kill` and schedulers, SLURM before a time limit.
@@ -37,3 +42,24 @@ def check_path(key: str, value: object) -> None:
     """Raise an InputError unless the value of this configuration key is a path: Hydra makes numbers of some names."""
     if not isinstance(value, str | Path):
         raise InputError(f"{key} must be a path, got {value!r}; a name like a number needs quotes: {key}=\"'2024'\"")
+
+
+@contextmanager
+def told_in_a_sentence() -> Iterator[None]:
+    """What a command runs in: bad input and Ctrl-C end it with one sentence and a failing exit status.
+
+    What it prints may hold letters that the terminal has not: they are shown as escapes. When nobody reads on, as after
+    `| head`, it ends without a word.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        yield
+        sys.stdout.flush()
+    except InputError as error:
+        sys.exit(f"catdog: {error}")
+    except KeyboardInterrupt:
+        sys.exit("catdog: interrupted")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python fails once more as it flushes
+        sys.exit(128 + signal.SIGPIPE)

@@ -1,4 +1,4 @@
-"""What Hydra calls when a multirun has ended: the one place in this package that knows of Hydra."""
+"""What Hydra calls when a multirun has ended."""
 
 import sys
 from pathlib import Path

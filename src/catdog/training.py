@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -19,7 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from catdog import record, resumption
 from catdog.classifier import CatDogClassifier
 from catdog.data import CatDogDataModule
-from catdog.epochs import AtomicCheckpointIO, History, RunCheckpoint
+from catdog.epochs import AtomicCheckpointIO, History, RunCheckpoint, read_checkpoint
 from catdog.errors import InputError, UnavailableError, check_whole_number
 from catdog.interruption import Interruption
 
@@ -186,15 +185,12 @@ def _check_resumable(ckpt_path: str, model: CatDogClassifier, max_epochs: int) -
     if not Path(ckpt_path).is_file():
         raise InputError(f"ckpt_path: no file at '{ckpt_path}'; give the checkpoints/last.ckpt of a run")
     try:
-        # Weights only: a pickle that would run code is refused by the loader, before it runs any.
-        checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True)
-        saved, _ = checkpoint["hyper_parameters"], checkpoint["state_dict"]
-        holds_weights_alone = "optimizer_states" not in checkpoint
-        epochs = 0 if holds_weights_alone else len(checkpoint["callbacks"]["History"]["epochs"])
-    except Exception as error:  # whatever a file that is no checkpoint makes the loader raise
-        raise InputError(f"ckpt_path: '{ckpt_path}' is no checkpoint of catdog ({type(error).__name__})") from error
-    if holds_weights_alone:
+        checkpoint = read_checkpoint(ckpt_path)
+    except InputError as error:
+        raise InputError(f"ckpt_path: {error}") from error
+    if "optimizer_states" not in checkpoint:
         raise InputError(f"ckpt_path: '{ckpt_path}' holds weights alone; give the checkpoints/last.ckpt of a run")
+    saved, epochs = checkpoint["hyper_parameters"], len(checkpoint["callbacks"]["History"]["epochs"])
     if epochs > max_epochs:
         raise InputError(
             f"ckpt_path: '{ckpt_path}' is of epoch {epochs}, after the last of trainer.max_epochs={max_epochs}"

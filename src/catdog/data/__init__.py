@@ -3,7 +3,7 @@
 from catdog.data.datamodule import CatDogDataModule
 from catdog.data.downloads import Archive
 from catdog.data.drawn import DrawnSource
-from catdog.data.pixels import PixelStore
+from catdog.data.pixels import PixelStore, read_all, to_images
 from catdog.data.published import MicrosoftSource, OxfordPetsSource
 from catdog.data.sources import FolderSource, PhotoSource
 from catdog.data.split import split_indices
@@ -17,5 +17,7 @@ __all__ = [
     "OxfordPetsSource",
     "PhotoSource",
     "PixelStore",
+    "read_all",
     "split_indices",
+    "to_images",
 ]

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_co
 
 from catdog.data import caveats
 from catdog.data.augmentation import RandomFlipAndCrop
-from catdog.data.pixels import PixelStore, store_key
+from catdog.data.pixels import PixelStore, store_key, to_images
 from catdog.data.shuffling import LocalShuffle
 from catdog.data.sources import PhotoSource
 from catdog.data.split import split_rows
@@ -22,7 +22,6 @@ Batch = tuple[Tensor, Tensor]  # images, labels
 
 EVALUATION_PHOTOS = 256  # handed to Lightning at a time; what it does per call costs as much as they do
 BLOCK, WINDOW = 64, 8192  # photos read together, and shuffled among each other, where reads are kept local
-MINUS_ONE = torch.tensor(-1.0)
 
 
 class Part(Dataset[Tensor]):
@@ -238,7 +237,7 @@ class CatDogDataModule(LightningDataModule):
         buffers = self._pixels[: len(rows)], self._images[: len(rows)]
         pixels, labels = self._cache.gather(rows, out=buffers[0])
         images, labels = buffers[1].copy_(pixels.to(self._device)), labels.to(self._device)
-        torch.add(MINUS_ONE, images, alpha=1 / 127.5, out=images)  # to [-1, 1], in one pass
+        to_images(images, out=images)
         trainer = self.trainer
         if self.augmentation is not None and trainer is not None and trainer.training:
             # From (seed, step) alone, so a resumed run augments as an uninterrupted one does.

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 VERSION = 2  # of the files below; a store of another version has another key
 PIXELS, INDEX, CHECKSUMS = "pixels.u8", "index.json", "checksums.json"
 MOST_BUILDS = 3  # in a row, while the photos change
+MINUS_ONE = torch.tensor(-1.0)
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,16 @@ class PixelStore:
         return torch.index_select(self.pixels, 0, rows, out=out), self.labels.index_select(0, rows)
 
 
+def to_images(values: Tensor, out: Tensor | None = None) -> Tensor:
+    """Pixel values from 0 to 255 as the images that networks take, float32 in [-1, 1], in one pass.
+
+    Args:
+        values: of any shape, float32 if `out` is given.
+        out: where to, may be `values`.
+    """
+    return torch.add(MINUS_ONE, values, alpha=1 / 127.5, out=out)
+
+
 def store_key(source: PhotoSource, image_size: int) -> str:
     """The name of a store's folder: a hash of all that its pixels depend on."""
     digest = hashlib.sha256(f"{VERSION}\0{image_size}\0{source.class_names}".encode())
@@ -169,7 +180,7 @@ def _write(source: PhotoSource, image_size: int, folder: Path, key: str) -> None
     index = StoreIndex(image_size, names=[], labels=[], digests=[], unreadable={})
     checksum = 0
     with open(folder / PIXELS, "wb") as file:
-        for position, photo in enumerate(_read_all(source, image_size)):
+        for position, photo in enumerate(read_all(source, image_size)):
             name = source.names[position]
             if isinstance(photo, UnreadablePhotoError):
                 index.unreadable[name] = str(photo)
@@ -209,8 +220,12 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _read_all(source: PhotoSource, image_size: int) -> Iterator[Photo | UnreadablePhotoError]:
-    """Read all photos in order, several at a time: decoders let other threads run."""
+def read_all(source: PhotoSource, image_size: int) -> Iterator[Photo | UnreadablePhotoError]:
+    """Read all photos in order, several at a time: decoders let other threads run.
+
+    On a terminal a progress bar shows how far it is. Raises what `PhotoSource.read` does, but gives
+    UnreadablePhotoErrors back.
+    """
 
     def read(position: int) -> Photo | UnreadablePhotoError:
         try:

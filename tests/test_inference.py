@@ -1,0 +1,64 @@
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from catdog.errors import InputError
+from catdog.inference import PhotoClassifier
+from catdog.runs import FinishedRun, checkpoint_of
+from conftest import RunOf
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_a_checkpoint_alone_gives_the_probabilities_that_the_run_wrote_down(run_of: RunOf, replicas: int) -> None:
+    folder = run_of(replicas)
+    photos, data = PhotoClassifier.load(checkpoint_of(folder)), FinishedRun.open(folder).data()
+    assert (photos.class_names, photos.image_size) == (("cats", "dogs"), 16)
+    pixels = data.store.pixels[data.test.rows]
+    written = pd.read_csv(folder / "predictions.csv")
+    assert written["path"].to_list() == data.test.names * replicas
+    expected = torch.tensor(written["probability"].to_numpy(), dtype=torch.float32).reshape(replicas, -1)
+    torch.testing.assert_close(photos.probabilities(pixels, batch_size=4), expected)
+    assert photos.probabilities(pixels[:0]).shape == (replicas, 0)
+
+
+def test_a_checkpoint_knows_the_run_that_left_it(run_of: RunOf, tmp_path: Path) -> None:
+    folder = run_of(1)
+    run = FinishedRun.of_checkpoint(folder / "checkpoints/best.ckpt")
+    assert run is not None
+    assert run.folder.samefile(folder)
+    assert FinishedRun.of_checkpoint(shutil.copy(run.checkpoint, tmp_path / "carried.ckpt")) is None
+
+
+def test_what_is_no_checkpoint_or_run_gets_a_sentence(run_of: RunOf, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no file at '.*nowhere.ckpt'; give a checkpoint"):
+        PhotoClassifier.load(tmp_path / "nowhere.ckpt")
+    (tmp_path / "photo.jpg").write_bytes(b"no checkpoint")
+    with pytest.raises(InputError, match=r"photo.jpg' is no checkpoint of catdog"):
+        PhotoClassifier.load(tmp_path / "photo.jpg")
+    with pytest.raises(InputError, match="holds no finished run"):
+        checkpoint_of(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"depth": 3}, {"hidden": [7, 4]}, {"hidden": [0]}])
+def test_a_checkpoint_of_other_networks_gets_a_sentence(run_of: RunOf, tmp_path: Path, change: dict[str, int]) -> None:
+    checkpoint = torch.load(run_of(1) / "checkpoints/best.ckpt", weights_only=True)
+    checkpoint["hyper_parameters"] |= change
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    with pytest.raises(InputError, match="other.ckpt' holds networks that this version of catdog does not know"):
+        PhotoClassifier.load(tmp_path / "other.ckpt")
+
+
+def test_a_run_whose_photos_have_changed_does_not_give_others_for_them(run_of: RunOf, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(run_of(1), tmp_path / "run"))
+    record = json.loads((folder / "metrics.json").read_text())
+    (tmp_path / "photos").mkdir()
+    shutil.copytree(record["config"]["data"]["root"], tmp_path / "photos", dirs_exist_ok=True)
+    (tmp_path / "photos/cats/00.png").unlink()
+    record["config"]["data"]["root"] = str(tmp_path / "photos")
+    (folder / "metrics.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="the photos have changed since"):
+        FinishedRun.open(folder).data()
