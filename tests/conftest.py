@@ -21,6 +21,28 @@ from mirror import Mirror, serving
 
 ROOT = Path(__file__).parents[1]
 
+EXERCISE: dict[str, Any] = {
+    "activation": "relu",
+    "normalization": "none",
+    "dropout": 0.0,
+    "whitening": 0,
+    "optimizer": "sgd",
+    "weight_decay": 0.0,
+    "schedule": "constant",
+    "warmup": 0.0,
+    "test_time_augmentation": False,
+}  # what `model=logistic`, `shallow` and `deep` share, besides the learning rate
+RECIPE = EXERCISE | {
+    "activation": "gelu",
+    "normalization": "layer",
+    "dropout": 0.1,
+    "whitening": 20,
+    "optimizer": "adamw",
+    "weight_decay": 0.05,
+    "schedule": "cosine",
+    "warmup": 0.2,
+    "test_time_augmentation": True,
+}  # everything that recipes may ask for
 MakeData = Callable[..., CatDogDataModule]
 Train = Callable[..., dict[str, Any]]
 RunOf = Callable[[int], Path]
@@ -87,13 +109,14 @@ def train(make_data: MakeData, tmp_path: Path) -> Train:
         callbacks: tuple[Any, ...] = (),
         config: dict[str, Any] | None = None,
         trainer: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
         **data: Any,
     ) -> dict[str, Any]:
         def build_trainer(**given: Any) -> Trainer:
-            options: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "max_epochs": max_epochs}
+            basics: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "max_epochs": max_epochs}
             quiet = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
             given["callbacks"] += callbacks
-            return Trainer(**(options | quiet | {"log_every_n_steps": 1} | (trainer or {}) | given))
+            return Trainer(**(basics | quiet | {"log_every_n_steps": 1} | (trainer or {}) | given))
 
         return training.run(
             partial(make_data, **data),
@@ -102,6 +125,7 @@ def train(make_data: MakeData, tmp_path: Path) -> Train:
                 hidden=list(hidden) if isinstance(hidden, tuple) else hidden,
                 lr=lr,
                 replicas=replicas,
+                **EXERCISE | (options or {}),
             ),
             build_trainer,
             folder=tmp_path / folder,

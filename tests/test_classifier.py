@@ -3,20 +3,25 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from lightning import Callback
 from torch import Tensor, nn
 
-from catdog.classifier import CatDogClassifier, losses
+from catdog.classifier import CatDogClassifier, losses, mean_logits
 from catdog.data import CatDogDataModule, FolderSource
 from catdog.errors import InputError
-from conftest import MakeData, Train
+from catdog.views import slight_views
+from conftest import EXERCISE, RECIPE, MakeData, Train
 
 
 def make_classifier(**arguments: Any) -> CatDogClassifier:
     defaults: dict[str, Any] = {"hidden": [], "lr": 0.01, "replicas": 1, "image_size": 8, "seed": 0}
-    return CatDogClassifier(**{"class_names": ("cats", "dogs"), **defaults, **arguments})
+    return CatDogClassifier(**{"class_names": ("cats", "dogs"), **EXERCISE, **defaults, **arguments})
 
 
 class StepLosses(Callback):
@@ -127,6 +132,57 @@ def test_a_learning_rate_without_sense_is_refused(lr: Any) -> None:
         make_classifier(lr=lr)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("activation", "tanh", "relu or gelu"), ("activation", ["relu"], "relu or gelu"),
+        ("normalization", "batch", "none or layer"), ("optimizer", "adam", "sgd or adamw"),
+        ("schedule", None, "constant or cosine"), ("test_time_augmentation", "yes", "true or false"),
+        ("dropout", 1, "a number of at least 0, below 1"), ("dropout", -0.1, "a number of at least 0, below 1"),
+        ("warmup", 1.0, "a number of at least 0, below 1"), ("weight_decay", -1, "a number of at least 0"),
+        ("weight_decay", float("nan"), "a number of at least 0"), ("dropout", True, "a number of at least 0, below 1"),
+        ("whitening", -1, "a whole number of at least 0"), ("whitening", 2.5, "a whole number of at least 0"),
+    ],
+)  # fmt: skip
+def test_options_without_sense_are_refused(key: str, value: Any, allowed: str) -> None:
+    with pytest.raises(InputError) as caught:
+        make_classifier(**{key: value})
+    assert str(caught.value) == f"model.{key} must be {allowed}, got {value!r}"
+
+
+def test_more_components_than_pixels_are_refused() -> None:
+    with pytest.raises(InputError, match="model.whitening is a number of principal components, at most 192, got 193"):
+        make_classifier(whitening=193)
+
+
+def test_test_time_augmentation_averages_the_probabilities_of_ten_views() -> None:
+    plain, averaging = (make_classifier(hidden=[5], test_time_augmentation=on, replicas=2) for on in (False, True))
+    images = torch.rand(7, 3, 8, 8) * 2 - 1
+    expected = torch.stack([plain(view).sigmoid() for view in slight_views(images)]).mean(0)
+    torch.testing.assert_close(averaging(images).sigmoid(), expected)
+
+
+@given(st.lists(st.floats(-80, 80), min_size=1, max_size=5))
+def test_the_mean_logit_is_that_of_the_mean_probability(logits: list[float]) -> None:
+    values = torch.tensor(logits, dtype=torch.float64)
+    torch.testing.assert_close(mean_logits(values, 0).sigmoid(), values.sigmoid().mean(), atol=1e-12, rtol=1e-9)
+    assert mean_logits(values, 0).isfinite()
+    torch.testing.assert_close(mean_logits(values, 0), -mean_logits(-values, 0))
+
+
+def test_validation_looks_once_and_the_test_ten_times(train: Train, make_data: MakeData, tmp_path: Path) -> None:
+    record = train(hidden=(4,), options={"test_time_augmentation": True}, lr=1e-30, max_epochs=1)
+    model = make_classifier(hidden=[4], image_size=16)
+    data = make_data()
+    data.setup()
+    images = {part: data.store.pixels[getattr(data, part).rows] / 127.5 - 1 for part in ("val", "test")}
+    labels = data.store.labels[data.val.rows]
+    assert record["val/loss"] == pytest.approx(losses(model(images["val"]), labels).mean().item(), abs=1e-6)
+    found = pd.read_csv(tmp_path / "run/predictions.csv")["probability"].to_numpy()
+    expected = torch.stack([model(view).sigmoid()[0] for view in slight_views(images["test"])]).mean(0)
+    np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-6)
+
+
 @pytest.mark.parametrize("replicas", [0, -1, 1.5, "abc", True])
 def test_a_number_of_replicas_without_sense_is_refused(replicas: Any) -> None:
     with pytest.raises(InputError, match="model.replicas must be a whole number of at least 1, got"):
@@ -138,13 +194,19 @@ def test_logits_of_any_size_give_a_finite_loss() -> None:
     assert losses(logits, labels).tolist() == [[3000, 3000], [0, 0]]
 
 
-@pytest.mark.parametrize("hidden", [(), (4,), (5, 5, 3)])
-def test_every_replica_learns_what_it_would_alone(train: Train, tmp_path: Path, hidden: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("hidden", "lr", "options"), [((), 0.1, {}), ((4,), 0.1, {}), ((5, 5, 3), 0.1, {}), ((5, 3), 0.001, RECIPE)]
+)
+def test_every_replica_learns_what_it_would_alone(
+    train: Train, tmp_path: Path, hidden: tuple[int, ...], lr: float, options: dict[str, Any]
+) -> None:
     """As a run of its own, with its own seed and the same batches, also with its own best epoch."""
-    together = train("together", hidden=hidden, replicas=3, seed=5, max_epochs=6, lr=0.1)
+    arguments: dict[str, Any] = {"hidden": hidden, "max_epochs": 6, "lr": lr, "options": options}
+    together = train("together", replicas=3, seed=5, **arguments)
     weights = torch.load(tmp_path / "together/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    weights = {name: value for name, value in weights.items() if "whitening" not in name}
     for number, replica in enumerate(together["replicas"]):
-        alone = train(f"alone{number}", hidden=hidden, seed=5 + number, max_epochs=6, lr=0.1)["replicas"][0]
+        alone = train(f"alone{number}", seed=5 + number, **arguments)["replicas"][0]
         own = torch.load(tmp_path / f"alone{number}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
         for name in weights:
             torch.testing.assert_close(weights[name][number], own[name][0], atol=1e-5, rtol=1e-4)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from catdog.errors import InputError
-from catdog.network import FullyConnected
+from catdog.network import FullyConnected, thinned_out
 
 
 @given(inputs=st.integers(1, 40), hidden=st.lists(st.integers(1, 9), max_size=4), replicas=st.integers(1, 3))
@@ -42,3 +42,42 @@ def test_replicas_start_as_the_same_layers_of_pytorch_do(seeds: list[int]) -> No
 def test_hidden_widths_without_sense_are_refused(hidden: object) -> None:
     with pytest.raises(InputError, match=r"model.hidden must be a list of whole numbers of at least 1.*got "):
         FullyConnected(12, hidden, seeds=[0])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("activation", "plain_activation"), [("relu", nn.ReLU), ("gelu", nn.GELU)])
+def test_layer_norm_and_activations_are_those_of_pytorch(activation: str, plain_activation: type[nn.Module]) -> None:
+    network = FullyConnected(12, [5, 3], seeds=[7, 3], activation=activation, normalization="layer")
+    images = torch.randn(4, 12)
+    for seed, logits in zip([7, 3], network(images), strict=True):
+        torch.manual_seed(seed)
+        hidden = [
+            module
+            for inputs, outputs in ((12, 5), (5, 3))
+            for module in (nn.Linear(inputs, outputs), nn.LayerNorm(outputs), plain_activation())
+        ]
+        torch.testing.assert_close(logits, nn.Sequential(*hidden, nn.Linear(3, 1))(images).squeeze(1))
+
+
+def test_the_input_weights_are_what_every_pixel_counts_also_behind_a_whitening() -> None:
+    network = FullyConnected(12, [5], seeds=[7, 3], whitening=4)
+    assert network.whitening is not None
+    network.whitening.fit([torch.randn(50, 12)])
+    pixels = torch.randn(12, requires_grad=True)
+    whitened = network.whitening(pixels[None])
+    (first,) = torch.autograd.grad(network.layers[0](whitened)[1, 0, 2], pixels)
+    torch.testing.assert_close(network.input_weights[1, 2], first)
+
+
+def test_dropout_leaves_units_out_in_training_only_and_each_replica_draws_its_own() -> None:
+    network = FullyConnected(12, [1000], seeds=[7, 3], dropout=0.25)
+    images = torch.randn(4, 12)
+    generators = [torch.Generator().manual_seed(seed) for seed in (7, 3)]
+    assert network(images).equal(network.activations(images, [])[-1].squeeze(2))
+    thinned = network.activations(images, generators)[-1]
+    alone = FullyConnected(12, [1000], seeds=[3], dropout=0.25)
+    own = alone.activations(images, [torch.Generator().manual_seed(3)])[-1]
+    torch.testing.assert_close(thinned[1], own[0])
+    hidden = torch.ones(1, 100, 1000)
+    kept = thinned_out(hidden, 0.25, generators[:1])
+    assert kept.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert kept.mean().item() == pytest.approx(1, abs=0.02)

@@ -25,6 +25,7 @@ from catdog.data.decoding import UnreadablePhotoError
 from catdog.data.pixels import CHECKSUMS, INDEX, PIXELS, VERSION, store_key
 from catdog.data.sources import Photo
 from catdog.errors import InputError
+from conftest import EXERCISE
 
 
 class CountingSource(DrawnSource):
@@ -337,7 +338,8 @@ def build_and_train(folder: Path, number: int, start: Barrier) -> None:
         fold=0, shuffle_seed=0, augment=False, steps_per_execution=50, device_cache="auto", local_shuffle="auto",
         max_unreadable=0, sought_difference=0.15, cache_dir=folder / "cache",
     )  # fmt: skip
-    model = CatDogClassifier(image_size=16, class_names=data.class_names, hidden=[4], lr=0.01, replicas=1, seed=number)
+    options = EXERCISE | {"hidden": [4], "lr": 0.01, "replicas": 1, "seed": number}
+    model = CatDogClassifier(image_size=16, class_names=data.class_names, **options)
     quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = Trainer(accelerator="cpu", max_epochs=1, num_sanity_val_steps=0, **quiet)
     start.wait()

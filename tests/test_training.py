@@ -18,7 +18,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from catdog.data import FolderSource
 from catdog.errors import InputError
 from catdog.statistics import wilson_interval
-from conftest import Train
+from conftest import RECIPE, Train
 
 
 def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
@@ -129,21 +129,18 @@ class StopAfter(Callback):
             raise RuntimeError("power cut")
 
 
-@pytest.mark.parametrize(("augment", "replicas"), [(False, 1), (True, 1), (True, 3)])
+@pytest.mark.parametrize(
+    ("augment", "replicas", "options"), [(False, 1, {}), (True, 1, {}), (True, 3, {}), (True, 2, RECIPE)]
+)
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
-    train: Train, tmp_path: Path, augment: bool, replicas: int
+    train: Train, tmp_path: Path, augment: bool, replicas: int, options: dict[str, Any]
 ) -> None:
-    whole = train("whole", max_epochs=5, augment=augment, replicas=replicas)
+    arguments: dict[str, Any] = {"max_epochs": 5, "augment": augment, "replicas": replicas, "options": options}
+    whole = train("whole", **arguments)
     with pytest.raises(RuntimeError, match="power cut"):
-        train("cut", max_epochs=5, augment=augment, replicas=replicas, callbacks=(StopAfter(2),))
+        train("cut", **arguments, callbacks=(StopAfter(2),))
     assert not (tmp_path / "cut/metrics.json").exists()
-    resumed = train(
-        "resumed",
-        max_epochs=5,
-        augment=augment,
-        replicas=replicas,
-        ckpt_path=str(tmp_path / "cut/checkpoints/last.ckpt"),
-    )
+    resumed = train("resumed", **arguments, ckpt_path=str(tmp_path / "cut/checkpoints/last.ckpt"))
 
     for name in ("last", "best"):
         assert_same_weights(tmp_path / "whole", tmp_path / "resumed", name)

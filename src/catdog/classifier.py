@@ -2,17 +2,19 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn import functional
 from torchmetrics import Metric
 
-from catdog.errors import InputError, check_whole_number
+from catdog.errors import check_choice, check_whole_number
 from catdog.network import FullyConnected
+from catdog.optimization import build_optimizer, check_options, learning_rate_factor
+from catdog.views import slight_views
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +58,14 @@ def losses(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits, labels.expand_as(logits), reduction="none")
 
 
+def mean_logits(logits: Tensor, dim: int) -> Tensor:
+    """The logit of the mean of the probabilities along an axis; they themselves may be too near to 0 or 1 to tell."""
+    yes, no = functional.logsigmoid(logits), functional.logsigmoid(-logits)
+    return yes.logsumexp(dim) - no.logsumexp(dim)
+
+
 class CatDogClassifier(LightningModule):
-    """Fully connected networks of any depth, trained with binary cross-entropy and plain SGD.
+    """Fully connected networks of any depth, trained with binary cross-entropy.
 
     Several replicas learn side by side from the same batches, each from initial weights of its own and by its own
     loss. Loss and accuracy of each part of the split are logged once per epoch, as `train/loss`, `train/acc`,
@@ -66,8 +74,19 @@ class CatDogClassifier(LightningModule):
 
     Args:
         hidden: widths of the hidden layers; `[]` gives logistic regression. See `FullyConnected`.
-        lr: learning rate.
         replicas: how many networks to train.
+        activation: of the hidden layers, "relu" or "gelu".
+        normalization: in the hidden layers, "none" or "layer".
+        dropout: share of the hidden units that a training step leaves out.
+        whitening: how many principal components of the images the networks see; 0: the pixels. They are found before
+            the first training step, by `fit_whitening`.
+        lr: learning rate.
+        optimizer: "sgd" or "adamw".
+        weight_decay: of the weights, not of biases and norms.
+        schedule: of the learning rate: "constant", or "cosine", see `learning_rate_factor`.
+        warmup: share of the training steps in which the learning rate of the cosine rises.
+        test_time_augmentation: test and predict with the mean probability over ten views of a photo, see
+            `slight_views`. Validation, which is there in every epoch, looks once.
         image_size: height and width of the RGB images in pixels.
         class_names: names of class 0 and class 1, kept for those who load the checkpoint.
         seed: of the initial weights; the replicas' are seed, seed + 1, seed + 2 …
@@ -79,20 +98,39 @@ class CatDogClassifier(LightningModule):
         test_logits: logits of the test photos, (replicas, photos), in order, after a test.
 
     Raises:
-        InputError: a width, the learning rate or the number of replicas makes no sense.
+        InputError: an argument makes no sense.
     """
 
     def __init__(
-        self, hidden: Sequence[int], lr: float, replicas: int, image_size: int, class_names: Sequence[str], seed: int
+        self,
+        *,
+        hidden: Sequence[int],
+        replicas: int,
+        activation: str,
+        normalization: str,
+        dropout: float,
+        whitening: int,
+        lr: float,
+        optimizer: str,
+        weight_decay: float,
+        schedule: str,
+        warmup: float,
+        test_time_augmentation: bool,
+        image_size: int,
+        class_names: Sequence[str],
+        seed: int,
     ) -> None:
         super().__init__()
-        if not isinstance(lr, int | float) or not 0 < lr < float("inf"):
-            raise InputError(f"model.lr must be a number above 0, got {lr!r}")
         check_whole_number("model.replicas", replicas, least=1)
+        check_options(lr, optimizer, weight_decay, schedule, warmup)
+        check_choice("model.test_time_augmentation", test_time_augmentation, (True, False))
         self.save_hyperparameters(logger=False)
         self.automatic_optimization = False  # Lightning hands over many batches at a time; see training_step
         self.seeds = range(seed, seed + replicas)
-        self.network = FullyConnected(3 * image_size**2, hidden, self.seeds)
+        self.network = FullyConnected(
+            3 * image_size**2, hidden, self.seeds,
+            activation=activation, normalization=normalization, dropout=dropout, whitening=whitening,
+        )  # fmt: skip
         self.metric = LossAndAccuracy(replicas)  # one for all parts, because it counts one part's epoch at a time
         self.epoch_metrics: dict[str, Tensor] = {}
         self.dead_layers: list[list[int]] = [[] for _ in self.seeds]
@@ -103,11 +141,18 @@ class CatDogClassifier(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of class 1, float32 (replicas, batch), for float32 (batch, 3, image_size, image_size) in [-1, 1]."""
-        return self.network(images)
+        if not self.hparams["test_time_augmentation"]:
+            return self.network(images)
+        return mean_logits(torch.stack([self.network(view) for view in slight_views(images)]), dim=0)
+
+    def fit_whitening(self, images: Iterable[Tensor]) -> None:
+        """Find the principal components of some training images, in batches."""
+        if self.network.whitening is not None:
+            self.network.whitening.fit(images)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Plain SGD over all parameters."""
-        return torch.optim.SGD(self.parameters(), lr=self.hparams["lr"])
+        """The optimizer asked for, over all parameters."""
+        return build_optimizer(self.network, *(self.hparams[name] for name in ("optimizer", "lr", "weight_decay")))
 
     def training_step(self, batches: Iterable[Batch], batch_idx: int) -> None:
         """Learn from some batches, one step of the optimizer for each.
@@ -116,11 +161,27 @@ class CatDogClassifier(LightningModule):
         """
         optimizer = cast(LightningOptimizer, self.optimizers())
         for images, labels in batches:
+            self._set_learning_rate(optimizer)
             logits = self._shared_step(images, labels, "train")
             loss = losses(logits, labels).sum() / len(labels)  # no replica's gradient depends on another's part of it
             optimizer.zero_grad()
             self.manual_backward(loss)
             optimizer.step()
+
+    def _set_learning_rate(self, optimizer: LightningOptimizer) -> None:
+        if self.hparams["schedule"] == "constant":
+            return
+        steps = self.trainer.max_epochs * cast(Any, self.trainer).datamodule.steps_per_epoch
+        factor = learning_rate_factor(self.trainer.global_step, steps, self.hparams["warmup"])
+        for group in optimizer.param_groups:
+            group["lr"] = factor * self.hparams["lr"]
+
+    def _dropout_generators(self) -> list[Generator]:
+        """For each replica one that depends on its seed and the step alone, so that resumed runs draw the same."""
+        if not self.hparams["dropout"]:
+            return []
+        step = self.trainer.global_step * self.trainer.world_size + self.trainer.global_rank
+        return [Generator().manual_seed((seed << 32) + step) for seed in self.seeds]
 
     def validation_step(self, batches: Iterable[Batch], batch_idx: int) -> None:
         """Some validation batches."""
@@ -133,8 +194,12 @@ class CatDogClassifier(LightningModule):
             self._shared_step(images, labels, "test")
 
     def _shared_step(self, images: Tensor, labels: Tensor, part: str) -> Tensor:
-        *hidden, logits = self.network.activations(images)
-        logits = logits.squeeze(2)
+        if part == "test":
+            logits = self(images)
+        else:
+            generators = self._dropout_generators() if part == "train" else ()
+            *hidden, logits = self.network.activations(images, generators)
+            logits = logits.squeeze(2)
         if part == "val":
             active = [(values > 0).any(dim=1) for values in hidden]
             self._active = [a | b for a, b in zip(self._active, active, strict=True)] if self._active else active

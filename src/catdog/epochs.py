@@ -174,16 +174,16 @@ class RunCheckpoint(Checkpoint):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights that are better than before, and save."""
         losses = cast(CatDogClassifier, pl_module).epoch_metrics["val/loss"].cpu()
-        weights = pl_module.state_dict()
+        weights = dict(pl_module.named_parameters())
         if not self._weights:
-            self._weights = {name: value.cpu().clone() for name, value in weights.items()}
+            self._weights = {name: value.detach().cpu().clone() for name, value in weights.items()}
             self._losses = torch.full_like(losses, math.inf)
             self.best_epochs = torch.ones(len(losses), dtype=torch.int64)
         better = losses < self._losses
         self._losses[better] = losses[better]
         self.best_epochs[better] = trainer.current_epoch + 1
-        for name, value in weights.items():  # replicas are every weight's first axis
-            self._weights[name][better] = value[better].cpu()
+        for name, value in weights.items():  # replicas are every parameter's first axis
+            self._weights[name][better] = value.detach()[better].cpu()
         due = time.monotonic() - self._saved_at >= SAVE_INTERVAL
         if trainer.strategy.broadcast(due) or trainer.current_epoch + 1 == trainer.max_epochs:
             self._save(trainer, trainer.current_epoch + 1)
@@ -199,7 +199,7 @@ class RunCheckpoint(Checkpoint):
 
     def save_best(self, trainer: Trainer, model: CatDogClassifier) -> None:
         """Give the network each replica's best weights, and save them."""
-        model.load_state_dict(self._weights)
+        model.load_state_dict(model.state_dict() | self._weights)
         trainer.save_checkpoint(self._folder / "best.ckpt", weights_only=True)
 
     def state_dict(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +36,20 @@ def check_whole_number(key: str, value: object, least: int) -> None:
     """Raise an InputError unless the value of this configuration key is a whole number of at least `least`."""
     if type(value) is not int or value < least:
         raise InputError(f"{key} must be a whole number of at least {least}, got {value!r}")
+
+
+def check_number(key: str, value: object, least: float, below: float) -> None:
+    """Raise an InputError unless the value of this configuration key is a number from `least` to below `below`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < below:
+        limit = "" if below == float("inf") else f", below {below}"
+        raise InputError(f"{key} must be a number of at least {least}{limit}, got {value!r}")
+
+
+def check_choice(key: str, value: object, choices: Collection[object]) -> None:
+    """Raise an InputError unless the value of this configuration key is one of some choices."""
+    if value not in list(choices):
+        *others, last = (str(choice).lower() for choice in choices)
+        raise InputError(f"{key} must be {', '.join(others)} or {last}, got {value!r}")
 
 
 def check_path(key: str, value: object) -> None:

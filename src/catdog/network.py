@@ -1,16 +1,19 @@
 """Hidden widths → a fully connected network, or several of them side by side."""
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from itertools import pairwise, zip_longest
 from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from catdog.errors import InputError
+from catdog.errors import InputError, check_choice, check_number, check_whole_number
+from catdog.whitening import Whitening
 
 EXERCISE = {(): "logistic", (4,): "shallow", (5, 5, 3): "deep"}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": functional.relu, "gelu": functional.gelu}
+NORMALIZATIONS = ("none", "layer")
 
 
 def net_name(hidden: Sequence[int]) -> str:
@@ -50,47 +53,121 @@ class ReplicatedLinear(nn.Module):
         return torch.baddbmm(self.bias.unsqueeze(1), values, self.weight.mT)
 
 
-class FullyConnected(nn.Module):
-    """Fully connected networks of one shape, with ReLU after every hidden layer and one logit, fed the same images.
+class ReplicatedLayerNorm(nn.Module):
+    """`nn.LayerNorm` over the units of a layer, for each replica of a network.
 
-    They share nothing but the images: a replica computes and learns what it would alone, and one replica is a plain
-    network.
+    Attributes:
+        weight: float32 (replicas, width).
+        bias: float32 (replicas, width).
+    """
+
+    def __init__(self, width: int, replicas: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(replicas, width))
+        self.bias = nn.Parameter(torch.zeros(replicas, width))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Of shape (replicas, batch, width), as it comes."""
+        normalized = functional.layer_norm(values, values.shape[-1:])
+        return torch.addcmul(self.bias.unsqueeze(1), normalized, self.weight.unsqueeze(1))
+
+
+class FullyConnected(nn.Module):
+    """Fully connected networks of one shape, with one logit, fed the same images.
+
+    Every hidden layer is linear, then normalized, activated and thinned out, as far as that is asked for. Replicas
+    share nothing but the images and their whitening: each computes and learns what it would alone, and one replica is
+    a plain network.
 
     Args:
         inputs: values per image, for 128 × 128 RGB 49,152.
-        hidden: widths of the hidden layers; `[]` gives logistic regression, `[1]` a single ReLU unit before it.
+        hidden: widths of the hidden layers; `[]` gives logistic regression, `[1]` a single unit before it.
         seeds: of the initial weights, one for each replica.
+        activation: "relu" or "gelu".
+        normalization: "layer", of each photo's values over the layer's units (Ba, Kiros & Hinton, 2016), or "none".
+        dropout: share of the hidden units that a training step leaves out.
+        whitening: how many principal components of the images the first layer sees, equally strong; 0: all pixels.
 
     Raises:
-        InputError: `hidden` is not a list of whole numbers of at least 1.
+        InputError: an argument makes no sense.
     """
 
-    def __init__(self, inputs: int, hidden: Sequence[int], seeds: Sequence[int]) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        hidden: Sequence[int],
+        seeds: Sequence[int],
+        *,
+        activation: str = "relu",
+        normalization: str = "none",
+        dropout: float = 0.0,
+        whitening: int = 0,
+    ) -> None:
         super().__init__()
-        valid = isinstance(hidden, Sequence) and not isinstance(hidden, str)
-        if not valid or not all(type(width) is int and width >= 1 for width in hidden):
-            raise InputError(
-                "model.hidden must be a list of whole numbers of at least 1, such as [5,5,3], or [] for logistic "
-                f"regression; got {hidden!r}"
-            )
+        _check_widths(hidden)
+        _check_options(inputs, activation, normalization, dropout, whitening)
+        self.activation = activation
+        self.dropout = dropout
+        self.whitening = Whitening(inputs, whitening) if whitening else None
         generators = [Generator().manual_seed(seed) for seed in seeds]
-        widths = [inputs, *hidden, 1]
+        widths = [whitening or inputs, *hidden, 1]
         self.layers = nn.ModuleList(ReplicatedLinear(*pair, generators) for pair in pairwise(widths))
+        norms = hidden if normalization == "layer" else ()
+        self.norms = nn.ModuleList(ReplicatedLayerNorm(width, len(seeds)) for width in norms)
 
     @property
     def input_weights(self) -> Tensor:
-        """The first layer's weights, float32 (replicas, units, inputs)."""
-        return cast(ReplicatedLinear, self.layers[0]).weight.detach()
+        """What the first layer weighs each pixel with, float32 (replicas, units, inputs)."""
+        weight = cast(ReplicatedLinear, self.layers[0]).weight.detach()
+        return weight if self.whitening is None else weight @ self.whitening.weight
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of class 1, (replicas, batch), for images of any shape (batch, …) with `inputs` values each."""
         return self.activations(images)[-1].squeeze(2)
 
-    def activations(self, images: Tensor) -> list[Tensor]:
-        """What each layer puts out, (replicas, batch, width): after its ReLU, but the last one's logits as they are."""
+    def activations(self, images: Tensor, generators: Sequence[Generator] = ()) -> list[Tensor]:
+        """What each layer puts out, (replicas, batch, width): after its activation, but the last one's logits as are.
+
+        Args:
+            images: of any shape (batch, …) with `inputs` values each.
+            generators: one for each replica, to draw from which units are left out; none: all units are there.
+        """
         outputs = []
         values = images.flatten(1)
-        for layer in self.layers[:-1]:
-            values = functional.relu(layer(values))
+        if self.whitening is not None:
+            values = self.whitening(values)
+        for layer, norm in zip_longest(self.layers[:-1], self.norms):
+            values = layer(values) if norm is None else norm(layer(values))
+            values = ACTIVATIONS[self.activation](values)
             outputs.append(values)
+            values = thinned_out(values, self.dropout, generators)
         return [*outputs, self.layers[-1](values)]
+
+
+def thinned_out(values: Tensor, dropout: float, generators: Sequence[Generator]) -> Tensor:
+    """Values (replicas, batch, width), some of them 0 and the others larger: Srivastava et al. (2014).
+
+    Unlike `nn.Dropout` it draws for each replica what that would draw alone.
+    """
+    if not dropout or not generators:
+        return values
+    draws = torch.stack([torch.rand(values.shape[1:], generator=generator) for generator in generators])
+    return values * (draws.to(values.device) >= dropout) / (1 - dropout)
+
+
+def _check_widths(hidden: Sequence[int]) -> None:
+    valid = isinstance(hidden, Sequence) and not isinstance(hidden, str)
+    if not valid or not all(type(width) is int and width >= 1 for width in hidden):
+        raise InputError(
+            "model.hidden must be a list of whole numbers of at least 1, such as [5,5,3], or [] for logistic "
+            f"regression; got {hidden!r}"
+        )
+
+
+def _check_options(inputs: int, activation: str, normalization: str, dropout: float, whitening: int) -> None:
+    check_choice("model.activation", activation, ACTIVATIONS)
+    check_choice("model.normalization", normalization, NORMALIZATIONS)
+    check_number("model.dropout", dropout, least=0, below=1)
+    check_whole_number("model.whitening", whitening, least=0)
+    if whitening > inputs:
+        raise InputError(f"model.whitening is a number of principal components, at most {inputs}, got {whitening}")

@@ -32,6 +32,7 @@ REMARKS = (  # of Lightning's and PyTorch's, not for the user
     ".*Detected pickle protocol",  # a file given as ckpt_path that is no checkpoint, which is said below
     ".*torch.jit.* is deprecated",  # TensorBoard's graph with PyTorch 2.14
 )
+WHITENING_IMAGES = 6400  # to find principal components by
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, and limit on a file's size
 for name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)  # its import sets INFO: hardware, tips, limits
@@ -112,6 +113,8 @@ def run(
             if trainer.is_global_zero:
                 for caveat in data.caveats:
                     logger.warning(caveat)
+            if ckpt_path is None:  # else it is in there
+                model.fit_whitening(data.training_images(WHITENING_IMAGES))
             _fit(trainer, model, data, history, ckpt_path)
             tested_epochs = _test(trainer, model, data, checkpoint, test_weights)
             result = record.Result(model, data, trainer, history, tested_epochs, config)

@@ -1,5 +1,6 @@
 """CatDogDataModule: source → pixel store → seeded split → loaders."""
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -11,12 +12,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_convert
 
 from catdog.data import caveats
-from catdog.data.augmentation import RandomFlipAndCrop
 from catdog.data.pixels import PixelStore, store_key, to_images
 from catdog.data.shuffling import LocalShuffle
 from catdog.data.sources import PhotoSource
 from catdog.data.split import split_rows
 from catdog.errors import InputError, check_path, check_whole_number
+from catdog.views import RandomViews
 
 Batch = tuple[Tensor, Tensor]  # images, labels
 
@@ -60,7 +61,7 @@ class CatDogDataModule(LightningDataModule):
         split_seed: which photos go where; see `split_indices`.
         fold: which tenth of them is tested, 0 to 9.
         shuffle_seed: the order of the training photos, another one in every epoch.
-        augment: flip and crop the training photos at random.
+        augment: mirror, zoom, shift and turn the training photos at random; see `RandomViews`.
         steps_per_execution: batches per call of the classifier's training step. One, where the trainer is to count
             batches: with limits on them or on steps.
         device_cache: whether the pixels are kept in the memory of a GPU: true, false, or auto, which is where they
@@ -123,7 +124,7 @@ class CatDogDataModule(LightningDataModule):
         self.max_unreadable = max_unreadable
         self.sought_difference = sought_difference
         self.cache_dir = cache_dir
-        self.augmentation = RandomFlipAndCrop() if augment else None
+        self.augmentation = RandomViews() if augment else None
 
     def fingerprint(self) -> str:
         """Changes whenever the photos or their size do."""
@@ -223,13 +224,34 @@ class CatDogDataModule(LightningDataModule):
         """The test photos, in the split's order."""
         return DataLoader(self.test, batch_size=EVALUATION_PHOTOS, collate_fn=default_convert)
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many batches the training photos are."""
+        return math.ceil(len(self.train) / self.batch_size)
+
+    def training_images(self, count: int) -> Iterator[Tensor]:
+        """About `count` images as training shows them, in batches: the images of one hold until the next is made.
+
+        Without augmentation no more than there are training photos.
+        """
+        passes = math.ceil(count / len(self.train)) if self.augmentation else 1
+        for number, rows in enumerate(self.train.rows.repeat(passes)[:count].split(self._share)):
+            yield self._augmented(self._load(rows)[0], 2**32 - 1 - number)  # numbers no training step comes to
+
     def transfer_batch_to_device(self, batch: Tensor, device: torch.device, dataloader_idx: int) -> Tensor:
         """Row numbers go to where the pixels are."""
         return batch.to(self._cache.pixels.device)
 
     def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> Iterator[Batch]:
         """Row numbers become batches, one at a time: the images of one hold until the next is made."""
-        return map(self._load, batch.split(self._share))
+        return map(self._load_for_step, batch.split(self._share))
+
+    def _load_for_step(self, rows: Tensor) -> Batch:
+        images, labels = self._load(rows)
+        trainer = self.trainer
+        if trainer is not None and trainer.training:
+            images = self._augmented(images, trainer.global_step * trainer.world_size + trainer.global_rank)
+        return images, labels
 
     def _load(self, rows: Tensor) -> Batch:
         # The same buffers for all batches: the page faults of fresh ones cost more than the arithmetic, and between
@@ -237,11 +259,11 @@ class CatDogDataModule(LightningDataModule):
         buffers = self._pixels[: len(rows)], self._images[: len(rows)]
         pixels, labels = self._cache.gather(rows, out=buffers[0])
         images, labels = buffers[1].copy_(pixels.to(self._device)), labels.to(self._device)
-        to_images(images, out=images)
-        trainer = self.trainer
-        if self.augmentation is not None and trainer is not None and trainer.training:
-            # From (seed, step) alone, so a resumed run augments as an uninterrupted one does.
-            step = trainer.global_step * trainer.world_size + trainer.global_rank
-            self.augmentation.generator.manual_seed((self.shuffle_seed << 32) + step)
-            images = self.augmentation(images)
-        return images, labels
+        return to_images(images, out=images), labels
+
+    def _augmented(self, images: Tensor, step: int) -> Tensor:
+        if self.augmentation is None:
+            return images
+        # From (seed, step) alone, so a resumed run augments as an uninterrupted one does.
+        self.augmentation.generator.manual_seed((self.shuffle_seed << 32) + step)
+        return self.augmentation(images)
