@@ -173,6 +173,19 @@ def test_settings_differ_in_more_than_the_net(tmp_path: Path) -> None:
     assert "between shallow (model.lr=0.1) and shallow (model.lr=0.01) at 2 epochs" in str(verdict)
 
 
+def test_what_most_settings_share_is_not_told(tmp_path: Path) -> None:
+    """A recipe, and the recipe without one ingredient after another."""
+    recipe: dict[str, Any] = {"whitening": 64, "dropout": 0.0, "schedule": "cosine"}
+    changes: list[dict[str, Any]] = [{}, {"dropout": 0.1}, {"whitening": 0}, {"schedule": "constant"}]
+    for number, change in enumerate(changes):
+        options = recipe | change
+        save_run(tmp_path / f"run{number}", [8], 2, seed=0, correct=np.arange(40) % 3 > 0, **options)
+    assert {setting.net for setting in report.compare([tmp_path]).settings} == {
+        "whitened [8]", "whitened [8] (model.dropout=0.1)", "[8] (model.whitening=0)",
+        'whitened [8] (model.schedule="constant")',
+    }  # fmt: skip
+
+
 def test_the_report_is_saved(study: Path, tmp_path: Path) -> None:
     report.compare([study]).save(tmp_path / "out")
     rows = pd.read_csv(tmp_path / "out/comparison.csv")

@@ -16,9 +16,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": functional.relu, "
 NORMALIZATIONS = ("none", "layer")
 
 
-def net_name(hidden: Sequence[int]) -> str:
+def net_name(hidden: Sequence[int], whitening: int = 0) -> str:
     """The exercise's name of a network, or else its hidden widths."""
-    return EXERCISE.get(tuple(hidden), str(list(hidden)))
+    return f"whitened {list(hidden)}" if whitening else EXERCISE.get(tuple(hidden), str(list(hidden)))
 
 
 class ReplicatedLinear(nn.Module):

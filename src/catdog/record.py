@@ -93,6 +93,7 @@ def summarize(result: Result, seconds: float) -> dict[str, Any]:
     correct = ((model.test_logits > 0) == (data.test.labels > 0.5)).double().numpy()
     return {
         "status": "finished",
+        "net": net_name(model.hparams["hidden"], model.hparams["whitening"]),
         "hidden": list(model.hparams["hidden"]),
         "depth": len(model.hparams["hidden"]),
         "parameters": sum(parameter.numel() for parameter in model.parameters()) // len(replicas),
@@ -174,8 +175,8 @@ def save_outcome(folder: Path, config: dict[str, Any], error: Exception) -> None
 def describe(metrics: dict[str, Any]) -> str:
     """The net and its result in one line."""
     low, high = metrics["test/acc_interval"]
-    name, hidden = net_name(metrics["hidden"]), str(metrics["hidden"])
-    net = name if name == hidden else f"{name} {hidden}"
+    name, hidden = metrics["net"], str(metrics["hidden"])
+    net = name if name.endswith(hidden) else f"{name} {hidden}"
     epochs = "1 epoch" if metrics["epochs"] == 1 else f"{metrics['epochs']} epochs"
     accuracy = f"{metrics['test/acc']:.3f} [{low:.3f}, {high:.3f}]"
     if (replicas := len(metrics["replicas"])) == 1:
@@ -200,7 +201,7 @@ def _fill_dashboard(result: Result, metrics: dict[str, Any]) -> None:
     probabilities = model.test_logits.sigmoid().mean(0)
     mistakes = figures.mistakes(pixels, test.labels, probabilities, result.data.class_names)
     writer.add_image("test/mistakes", np.asarray(mistakes), epochs, dataformats="HWC")
-    hyperparameters = {"model": net_name(metrics["hidden"]), "lr": model.hparams["lr"], "seed": model.seeds[0]}
+    hyperparameters = {"model": metrics["net"], "lr": model.hparams["lr"], "seed": model.seeds[0]}
     hyperparameters |= {"replicas": len(model.seeds)}
     hyperparameters |= {name: metrics[name] for name in ("depth", "parameters", "epochs", "accelerator")}
     tensorboard.log_hyperparams(hyperparameters, {f"result/{name}": metrics[name] for name in ("test/acc", "val/acc")})

@@ -1,6 +1,7 @@
 """The records of runs, grouped by what was set."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ RUN_KEYS = (
 )  # fmt: skip
 # Keys that do not change what is learnt: no verdict on accuracy is asked of them.
 MACHINE_KEYS = ("trainer._target_", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy")
+NAMED_KEYS = ("model.hidden", "trainer.max_epochs", *MACHINE_KEYS)  # which have columns of their own
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Setting:
 
     Attributes:
         keys: the configuration that they share, flat, each value as JSON.
-        extra: what tells this setting from others besides net, epochs and accelerator, such as "model.lr=0.1".
+        extra: what tells this setting from others besides net, epochs and accelerator, such as "model.lr=0.1". What
+            is as in more than half of the settings is not told.
         runs: the records of the finished ones.
         others: the records of those that were skipped or failed.
     """
@@ -42,7 +45,8 @@ class Setting:
     @property
     def net(self) -> str:
         """The exercise's name of the net, or its hidden widths."""
-        return net_name(json.loads(self.keys["model.hidden"])) + (f" ({self.extra})" if self.extra else "")
+        hidden, whitening = (json.loads(self.keys.get(f"model.{key}", "0")) for key in ("hidden", "whitening"))
+        return net_name(hidden, whitening) + (f" ({self.extra})" if self.extra else "")
 
     @property
     def epochs(self) -> int:
@@ -75,17 +79,26 @@ def collect(folders: Sequence[Path]) -> list[Setting]:
     if not records:
         raise InputError(f"no metrics.json of a run below {', '.join(map(str, folders))}")
     flat = [_flat(record["config"]) for record in records]
-    values: dict[str, set[str | None]] = {key: {keys.get(key) for keys in flat} for keys in flat for key in keys}
-    named = {"model.hidden", "trainer.max_epochs", *MACHINE_KEYS}
-    varied = sorted(key for key, seen in values.items() if len(seen) > 1 and key not in named)
+    usual = _usual(flat)
     settings: dict[str, Setting] = {}
     for record, keys in zip(records, flat, strict=True):
-        extra = ", ".join(f"{key}={keys[key]}" for key in varied if key in keys)
+        extra = ", ".join(f"{key}={keys[key]}" for key in sorted(usual) if key in keys and keys[key] != usual[key])
         setting = settings.setdefault(json.dumps(keys, sort_keys=True), Setting(keys, extra, [], []))
         (setting.runs if record["status"] == "finished" else setting.others).append(record)
     return sorted(
         settings.values(), key=lambda s: (len(json.loads(s.keys["model.hidden"])), s.net, s.epochs, s.accelerator)
     )
+
+
+def _usual(flat: Sequence[dict[str, str]]) -> dict[str, str | None]:
+    """Of each key that varies the value that more than half of the settings share, or None; without NAMED_KEYS."""
+    distinct = [dict(items) for items in {tuple(sorted(keys.items())) for keys in flat}]
+    usual: dict[str, str | None] = {}
+    for key in {key for keys in distinct for key in keys}.difference(NAMED_KEYS):
+        value, count = Counter(keys.get(key) for keys in distinct).most_common(1)[0]
+        if count < len(distinct):
+            usual[key] = value if 2 * count > len(distinct) else None
+    return usual
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:
