@@ -78,9 +78,10 @@ def save(result: Result, folder: Path, seconds: float) -> dict[str, Any]:
         "  on %d test photos, with the weights of epoch %s; the larger class is %.3f of all photos\n"
         "  figure      %s\n"
         "  checkpoints %s\n"
-        "  dashboard   tensorboard --logdir %s",
+        "  dashboard   tensorboard --logdir %s\n"
+        "  try it      python scripts/predict.py %s PHOTO",
         title, len(test), ", ".join(map(str, epochs)), metrics["chance"],
-        figure_path, folder / "checkpoints", folder,
+        figure_path, folder / "checkpoints", folder, folder,
     )  # fmt: skip
     return metrics
 
