@@ -1,0 +1,24 @@
+"""See what a run's net has learnt: `python scripts/inspect_run.py RUN` makes inspection.html and .png there."""
+
+import argparse
+from pathlib import Path
+
+from catdog.errors import told_in_a_sentence
+
+
+def main() -> None:
+    """Read the command line, write page and picture, print where they are."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", metavar="RUN", type=Path, help="the folder of a finished run")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="where the two files go; the run's by default")
+    parser.add_argument("--seed", metavar="S", type=int, help="which of several nets is shown; the first by default")
+    arguments = parser.parse_args()
+    with told_in_a_sentence():
+        from catdog.inspection import inspect_run  # here, because PyTorch takes seconds that --help need not wait for
+
+        for path in inspect_run(arguments.run, arguments.out, arguments.seed):
+            print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Measurements → what a page on them shows and says."""
+
+from typing import Any
+
+from catdog.figures import network_diagram
+from catdog.inspection.exhibits import Card, Cards, Drawing, Exhibition, Row, Section, Table
+from catdog.inspection.measures import Inspection
+from catdog.inspection.photos import photo_picture, printable
+from catdog.inspection.units import activity, first_layer, later_layer, signed, weight_looks, weight_notes
+from catdog.network import net_name
+from catdog.record import describe
+
+MOST_SURE = 6  # photos shown of each kind of answer
+
+
+def tell(
+    inspection: Inspection,
+    record: dict[str, Any],
+    replica: int,
+    activation: str = "ReLU",
+    fixed: tuple[str, int] | None = None,
+) -> Exhibition:
+    """What is shown of a run.
+
+    Args:
+        inspection: of one of its networks on its test photos.
+        record: what its `metrics.json` holds.
+        replica: which network, counted from 0.
+        activation: name of what follows every hidden layer.
+        fixed: name and width of a first layer that is not trained; see `network_diagram`.
+    """
+    first, second = inspection.class_names
+    names = printable(first), printable(second)
+    sections = [_network(inspection, names, activation, fixed)]
+    if len(record["replicas"]) > 1:
+        sections.append(_replicas(record, replica))
+    if inspection.layers:
+        sections += [activity(inspection, names), first_layer(inspection, names)]
+        sections += [later_layer(inspection, number, names) for number in range(2, len(inspection.layers) + 1)]
+    else:
+        sections.append(_single_sum(inspection, names))
+    sections.append(_surest(inspection, names))
+    return Exhibition(
+        title=f"What the {net_name(record['hidden'])} net learnt about {names[0]} and {names[1]}",
+        subtitle=describe(record),
+        facts=_facts(record, replica),
+        class_names=names,
+        sections=sections,
+        closing=f"Made by catdog {record['versions']['catdog']} from the run's tested weights and its test photos.",
+    )
+
+
+def _facts(record: dict[str, Any], replica: int) -> list[tuple[str, str]]:
+    photos, data, shown = record["photos"], record["config"]["data"], record["replicas"][replica]
+    widths, size = record["hidden"], data["image_size"]
+    source = "drawn by catdog" if data["root"] is None else f"from {printable(str(data['root']))}"
+    layers = f"{len(widths)} hidden, of width {', '.join(map(str, widths))}" if widths else "no hidden layer"
+    return [
+        ("Photos", f"{source}, resized to {size} × {size} pixels"),
+        ("Split", f"{photos['train']:,} to learn from, {photos['val']:,} to validate, {photos['test']:,} to test"),
+        ("Net", f"{layers}; {record['parameters']:,} parameters"),
+        ("Epochs", f"{record['epochs']}; shown are the tested weights, of epoch {shown['tested_epoch']}"),
+        ("Seed", f"{shown['seed']}, with a test accuracy of {shown['test/acc']:.3f}"),
+        ("Larger class", f"{record['chance']:.3f} of all photos: what guessing gets"),
+    ]
+
+
+def _network(inspection: Inspection, names: tuple[str, str], activation: str, fixed: tuple[str, int] | None) -> Section:
+    inputs = inspection.weights.shape[1] if fixed is None else 3 * inspection.pixels.shape[-1] ** 2
+    widths = [inputs, *(layer.width for layer in inspection.layers), 1]
+    drawing = Drawing(network_diagram(widths, activation, fixed), f"A network of widths {widths}")
+    sums = "A photo's numbers, each times a weight of its own, are added up to z"
+    if inspection.layers:
+        sums = (
+            "Every circle adds up the numbers that come in, each times a weight of its own, and passes "
+            f"{activation} of the sum on, up to the last sum, z"
+        )
+    text = f"{sums}: above 0 it means “{names[1]}”, below “{names[0]}”, the surer the further away."
+    return Section("The net", text, [drawing])
+
+
+def _replicas(record: dict[str, Any], shown: int) -> Section:
+    rows = []
+    for replica in record["replicas"]:
+        low, high = replica["test/acc_interval"]
+        accuracy = f"{replica['test/acc']:.3f} [{low:.3f}, {high:.3f}]"
+        rows.append([str(replica["seed"]), accuracy, str(replica["tested_epoch"]), str(replica["dead_layers"])])
+    text = (
+        f"{len(rows)} nets of this shape learnt side by side from the same photos, each from its own random start; "
+        f"the marked one, seed {record['replicas'][shown]['seed']}, is shown here."
+    )
+    header = ("Seed", "Test accuracy [95 %]", "Tested epoch", "Dead layers")
+    return Section("All seeds", text, [Table(header, rows, shown)])
+
+
+def _single_sum(inspection: Inspection, names: tuple[str, str]) -> Section:
+    """Logistic regression: one picture of weights."""
+    (looks,) = weight_looks(inspection, [0])
+    card = Card("z", f"above 0: {names[1]}, below: {names[0]}", None, ["the only unit there is"], looks, [])
+    order = inspection.logits.argsort(descending=True, stable=True).tolist()
+    rows = []
+    for word, photos in (("Highest z", order), ("Lowest z", order[::-1])):
+        shown = [
+            photo_picture(inspection, photo, names, f"z = {signed(inspection.logits[photo].item())}", caption=True)
+            for photo in photos[:MOST_SURE]
+        ]
+        rows.append(Row(f"{word}: what “{names[word == 'Highest z']}” looks like to the net", shown, ""))
+    text = "The weights as a picture, and the test photos with the highest and the lowest sums."
+    return Section("What the net looks for", text, [Cards([card]), *rows], weight_notes(inspection))
+
+
+def _surest(inspection: Inspection, names: tuple[str, str]) -> Section:
+    right = (inspection.logits > 0) == (inspection.labels > 0.5)
+    rows = []
+    for is_right in (True, False):
+        for label, name in enumerate(names):
+            of_class = inspection.labels == label
+            count = int((right[of_class] == is_right).sum())
+            answer = names[label if is_right else 1 - label]
+            heading = f"{name} taken for {answer}: {count:,} of {int(of_class.sum()):,}"
+            photos = [
+                photo_picture(inspection, photo, names, _certainty(inspection, photo), caption=True)
+                for photo in inspection.surest(label, is_right, MOST_SURE)
+            ]
+            rows.append(Row(heading, photos, "none"))
+    text = "Of right and of wrong answers, the test photos of which the net is surest, with the answer's probability."
+    return Section("Where the net is sure", text, rows)
+
+
+def _certainty(inspection: Inspection, photo: int) -> str:
+    percent = 100 * inspection.logits[photo].abs().sigmoid().item()
+    return "over 99.9%" if percent > 99.9 else f"{percent:.1f}%"
