@@ -13,7 +13,10 @@ from catdog.record import METRICS, OUTCOME, write_atomically
 
 IDENTITY = "identity.json"  # what the run depends on: its configuration and its photos
 INTERRUPTED = "hpc_ckpt_*"  # what Lightning saves in the middle of an epoch when SLURM ends a job
-PRODUCTS = ("checkpoints", METRICS, "predictions.csv", "curves.png", "unreadable.csv", "hparams.yaml", "events.*")
+PRODUCTS = (
+    "checkpoints", METRICS, "predictions.csv", "curves.png", "unreadable.csv", "hparams.yaml", "events.*",
+    "inspection.html", "inspection.png",
+)  # fmt: skip
 
 
 @contextmanager

@@ -76,6 +76,8 @@ def _bars(bars: Bars) -> Image.Image:
     remark = _text(bars.remark, 16, color=QUIET, gap=4)
     strip = _blank(max(round(step * len(bars.shares)), remark.width), base + foot)
     draw = ImageDraw.Draw(strip)
+    if not bars.are_labelled:
+        draw.rectangle((0, top, strip.width, base), CARD)
     for number, share in enumerate(bars.shares):
         left, right = number * step, (number + 1) * step - 1
         if bars.are_labelled:
@@ -153,6 +155,7 @@ def _badge(draw: ImageDraw.ImageDraw, left: float, middle: float, text: str, sid
     """A label in a class's colours; returns where it ends."""
     ink, ground = (INK, LINE) if side is None else SIDES[side]
     font = _font(16, "Bold")
+    text = _shortened(text, font, 320)  # what a card has room for
     right = left + font.getlength(text) + 22
     draw.rounded_rectangle((left, middle - 14, right, middle + 14), 14, ground)
     draw.text((left + 11, middle), text, ink, font, anchor="lm")

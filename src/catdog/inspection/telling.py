@@ -54,11 +54,12 @@ def _facts(record: dict[str, Any], replica: int) -> list[tuple[str, str]]:
     photos, data, shown = record["photos"], record["config"]["data"], record["replicas"][replica]
     widths, size = record["hidden"], data["image_size"]
     source = "drawn by catdog" if data["root"] is None else f"from {printable(str(data['root']))}"
-    layers = f"{len(widths)} hidden, of width {', '.join(map(str, widths))}" if widths else "no hidden layer"
+    layers = f"{len(widths)} hidden layer" + "s" * (len(widths) > 1) + f" of {', '.join(map(str, widths))} units"
+    net = layers if widths else "no hidden layer"
     return [
         ("Photos", f"{source}, resized to {size} × {size} pixels"),
         ("Split", f"{photos['train']:,} to learn from, {photos['val']:,} to validate, {photos['test']:,} to test"),
-        ("Net", f"{layers}; {record['parameters']:,} parameters"),
+        ("Net", f"{net}; {record['parameters']:,} parameters"),
         ("Epochs", f"{record['epochs']}; shown are the tested weights, of epoch {shown['tested_epoch']}"),
         ("Seed", f"{shown['seed']}, with a test accuracy of {shown['test/acc']:.3f}"),
         ("Larger class", f"{record['chance']:.3f} of all photos: what guessing gets"),

@@ -30,7 +30,10 @@ def activity(inspection: Inspection, names: tuple[str, str]) -> Section:
 
 def _bars(inspection: Inspection, number: int, names: tuple[str, str]) -> Bars:
     layer = inspection.layers[number - 1]
-    words = [f"{layer.width:,} unit" + "s" * (layer.width > 1), f"on average active on {layer.active.mean():.0%}"]
+    words = [
+        f"{layer.width:,} unit" + "s" * (layer.width > 1),
+        f"on average active on {layer.active.mean():.0%} of the photos",
+    ]
     standing_out = (int(layer.dead.sum()), "dead"), (int(layer.always.sum()), "always active")
     words += [f"{count:,} {word}" for count, word in standing_out if count]
     tooltips = [f"unit {unit + 1}: {_activity(inspection, layer, unit, names)}" for unit in range(layer.width)]
