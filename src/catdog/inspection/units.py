@@ -21,8 +21,8 @@ def activity(inspection: Inspection, names: tuple[str, str]) -> Section:
     for number, layer in enumerate(inspection.layers, start=1):
         if layer.silent and number == len(inspection.layers):
             notes.append(
-                f"On {layer.silent:,} of the photos no unit of the last hidden layer says anything: they all get the "
-                "same answer."
+                f"On {layer.silent:,} of the photos no unit of the last hidden layer says anything; whatever such a "
+                "photo shows, the answer is the same."
             )
     bars = [_bars(inspection, number, names) for number in range(1, len(inspection.layers) + 1)]
     return Section("How often each unit is active", text, bars, notes)
