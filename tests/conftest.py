@@ -48,6 +48,12 @@ Train = Callable[..., dict[str, Any]]
 RunOf = Callable[[int], Path]
 
 
+def make_classifier(**arguments: Any) -> CatDogClassifier:
+    """Untrained networks of the exercise's kind; any argument can be given instead."""
+    defaults: dict[str, Any] = {"hidden": [], "lr": 0.01, "replicas": 1, "image_size": 8, "seed": 0}
+    return CatDogClassifier(**{"class_names": ("cats", "dogs"), **EXERCISE, **defaults, **arguments})
+
+
 @pytest.fixture(scope="session")
 def photo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 40 drawn photos of several sizes and formats: 20 in `cats/`, 20 in `dogs/`."""

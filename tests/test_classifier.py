@@ -16,12 +16,7 @@ from catdog.classifier import CatDogClassifier, losses, mean_logits
 from catdog.data import CatDogDataModule, FolderSource
 from catdog.errors import InputError
 from catdog.views import slight_views
-from conftest import EXERCISE, RECIPE, MakeData, Train
-
-
-def make_classifier(**arguments: Any) -> CatDogClassifier:
-    defaults: dict[str, Any] = {"hidden": [], "lr": 0.01, "replicas": 1, "image_size": 8, "seed": 0}
-    return CatDogClassifier(**{"class_names": ("cats", "dogs"), **EXERCISE, **defaults, **arguments})
+from conftest import RECIPE, MakeData, Train, make_classifier
 
 
 class StepLosses(Callback):

@@ -23,13 +23,13 @@ from catdog.inspection.page import page
 from catdog.inspection.poster import WIDTH, poster
 from catdog.inspection.telling import tell
 from catdog.runs import FinishedRun
-from conftest import ROOT, RunOf
+from conftest import EXERCISE, RECIPE, ROOT, RunOf, make_classifier
 
 BLACK, RED, WHITE = (0, 0, 0), (255, 0, 0), (255, 255, 255)
 
 
-def classifier(hidden: list[int], seed: int = 0, replicas: int = 1, size: int = 1) -> CatDogClassifier:
-    return CatDogClassifier(hidden, 0.01, replicas, size, ["cats", "dogs"], seed)
+def classifier(hidden: list[int], size: int = 1, **arguments: Any) -> CatDogClassifier:
+    return make_classifier(hidden=hidden, image_size=size, **arguments)
 
 
 def with_weights(hidden: list[int], *layers: tuple[list[list[float]], list[float]]) -> PhotoClassifier:
@@ -61,6 +61,7 @@ def record_of(inspection: Inspection, replicas: int = 1, **changes: Any) -> dict
     interval = (0.4, 0.6)
     each = {"test/acc": 0.5, "test/acc_interval": interval, "tested_epoch": 2, "dead_layers": 1}
     return {
+        "net": "small",
         "hidden": [layer.width for layer in inspection.layers],
         "parameters": 10,
         "epochs": 3,
@@ -119,7 +120,7 @@ def test_a_unit_that_speaks_for_both_classes_has_no_vote() -> None:
 
 @given(st.integers(0, 1000), st.lists(st.integers(1, 6), min_size=1, max_size=4))
 def test_without_biases_the_contributions_of_every_layer_add_up_to_the_logit(seed: int, hidden: list[int]) -> None:
-    net = classifier(hidden, seed, replicas=2, size=3)
+    net = classifier(hidden, seed=seed, replicas=2, size=3)
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             parameter.mul_(0 if name.endswith("bias") else 1)
@@ -154,7 +155,7 @@ def test_what_is_learnt_is_unknown_for_weights_that_began_with_another_seed() ->
     net.load_state_dict(other.state_dict())
     found = inspect(PhotoClassifier(net), 0, ["a"], torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1))
     assert found.learnt is None
-    text = page(tell(found, record_of(found), 0))
+    text = page(tell(found, record_of(found), 0, EXERCISE))
     assert "blurred" in text
     assert "learnt<" not in text
 
@@ -251,7 +252,7 @@ def test_odd_names_are_shown_as_they_are_and_do_nothing() -> None:
     names = [f"{attack}.png", "line\nbreak.png", "bytes\udcff\u202e.png"]
     found = replace(found, names=names, class_names=(attack, "dogs\n" + 80 * "w"))
     record = record_of(found, config={"data": {"image_size": 1, "root": f"/photos/{attack}\udcff"}})
-    exhibition = tell(found, record, 0)
+    exhibition = tell(found, record, 0, EXERCISE)
     html = page(exhibition)
     tags = assert_stands_alone(html)
     assert attack in tags.text
@@ -262,20 +263,27 @@ def test_odd_names_are_shown_as_they_are_and_do_nothing() -> None:
     assert poster(exhibition).width == WIDTH
 
 
-@pytest.mark.parametrize(("hidden", "replicas"), [([], 2), ([1, 2], 2), ([512, 20], 1)])
-def test_every_net_has_a_page_and_a_picture(hidden: list[int], replicas: int) -> None:
-    found = look_into(PhotoClassifier(classifier(hidden, replicas=replicas)), BLACK, RED, WHITE, replica=replicas - 1)
-    exhibition = tell(found, record_of(found, replicas), replicas - 1)
+@pytest.mark.parametrize(
+    ("hidden", "replicas", "options"),
+    [([], 2, {}), ([1, 2], 2, {}), ([512, 20], 1, {}), ([5], 2, RECIPE | {"whitening": 2})],
+)
+def test_every_net_has_a_page_and_a_picture(hidden: list[int], replicas: int, options: dict[str, Any]) -> None:
+    net = classifier(hidden, replicas=replicas, **options)
+    net.fit_whitening([torch.randn(20, 3)])
+    found = look_into(PhotoClassifier(net), BLACK, RED, WHITE, replica=replicas - 1)
+    exhibition = tell(found, record_of(found, replicas), replicas - 1, EXERCISE | options)
     tags = assert_stands_alone(page(exhibition))
     assert poster(exhibition).width == WIDTH
     left_out = [width - 16 for width in hidden if width > 16]
     assert tags.text.count("are left out") == len(left_out)
     assert all(f"{count:,} are left out" in tags.text for count in left_out)
     assert ("Highest z" in tags.text) == (not hidden)
+    told = ("PCA whitening turns", "LayerNorm (norm)", "ten slightly different views", "passes GELU of the sum on")
+    assert all((words in tags.text) == bool(options) for words in told)
     assert tags.text.count("Hidden layer") == 2 * len(hidden)
 
 
 def test_one_photo_of_one_class_is_enough() -> None:
     found = look_into(PhotoClassifier(classifier([2, 2])), BLACK)
-    text = assert_stands_alone(page(tell(found, record_of(found), 0))).text
+    text = assert_stands_alone(page(tell(found, record_of(found), 0, EXERCISE))).text
     assert "nan" not in text.lower()

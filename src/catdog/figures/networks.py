@@ -37,7 +37,9 @@ class _Column:
     labelled_beside: bool = False
 
 
-def network_diagram(widths: Sequence[int], activation: str = "ReLU", fixed: tuple[str, int] | None = None) -> Figure:
+def network_diagram(
+    widths: Sequence[int], activation: str = "ReLU", fixed: tuple[str, int] | None = None, normalized: bool = False
+) -> Figure:
     """A fully connected network as textbooks draw it: a column of circles per layer, arrows, and parameter counts.
 
     A column of more than six is abbreviated with dots.
@@ -46,6 +48,7 @@ def network_diagram(widths: Sequence[int], activation: str = "ReLU", fixed: tupl
         widths: of every layer from input to output, such as `[49152, 5, 5, 3, 1]`.
         activation: name of what follows every hidden layer.
         fixed: name and width of a first layer that is not trained, such as `("PCA whitening", 256)`.
+        normalized: whether a LayerNorm, with two parameters per unit, comes before every activation.
     """
     columns = _columns(widths, activation, fixed)
     last = len(columns) - 1
@@ -61,8 +64,10 @@ def network_diagram(widths: Sequence[int], activation: str = "ReLU", fixed: tupl
             _arrow(axes, start, end, "--" if is_fixed else "-")
         text, layer = "set before training,\nnot counted", place + (fixed is None)
         if not is_fixed:
-            counts.append((before.width + 1) * after.width)
+            norm = 2 * after.width if normalized and place + 1 < last else 0
+            counts.append((before.width + 1) * after.width + norm)
             text = f"$W^{{[{layer}]}}$: {after.width:,} × {before.width:,}\n$b^{{[{layer}]}}$: {after.width:,}"
+            text += f", norm: {norm:,}" if norm else ""
             text += f"\n{counts[-1]:,} parameters"
         axes.text(LAYER_GAP * (place + 0.5), -3.5, text, ha="center", va="top")
     _arrow(axes, (LAYER_GAP * last, 0), (LAYER_GAP * last + 1.9, 0))

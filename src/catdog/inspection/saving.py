@@ -31,7 +31,7 @@ def inspect_run(folder: str | Path, out: str | Path | None = None, seed: int | N
     photos, data = PhotoClassifier.load(run.checkpoint), run.data()
     test = data.test
     inspection = inspect(photos, replica, test.names, data.store.pixels[test.rows], test.labels)
-    exhibition = tell(inspection, run.record, replica)
+    exhibition = tell(inspection, run.record, replica, photos.classifier.hparams)
     html, picture = page(exhibition), poster(exhibition)
     place = run.folder if out is None else Path(out)
     try:

@@ -1,5 +1,6 @@
 """Measurements → what a page on them shows and says."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from catdog.figures import network_diagram
@@ -7,31 +8,24 @@ from catdog.inspection.exhibits import Card, Cards, Drawing, Exhibition, Row, Se
 from catdog.inspection.measures import Inspection
 from catdog.inspection.photos import photo_picture, printable
 from catdog.inspection.units import activity, first_layer, later_layer, signed, weight_looks, weight_notes
-from catdog.network import net_name
 from catdog.record import describe
 
 MOST_SURE = 6  # photos shown of each kind of answer
+ACTIVATIONS = {"relu": "ReLU", "gelu": "GELU"}
 
 
-def tell(
-    inspection: Inspection,
-    record: dict[str, Any],
-    replica: int,
-    activation: str = "ReLU",
-    fixed: tuple[str, int] | None = None,
-) -> Exhibition:
+def tell(inspection: Inspection, record: dict[str, Any], replica: int, options: Mapping[str, Any]) -> Exhibition:
     """What is shown of a run.
 
     Args:
         inspection: of one of its networks on its test photos.
         record: what its `metrics.json` holds.
         replica: which network, counted from 0.
-        activation: name of what follows every hidden layer.
-        fixed: name and width of a first layer that is not trained; see `network_diagram`.
+        options: the classifier's arguments.
     """
     first, second = inspection.class_names
     names = printable(first), printable(second)
-    sections = [_network(inspection, names, activation, fixed)]
+    sections = [_network(inspection, names, options)]
     if len(record["replicas"]) > 1:
         sections.append(_replicas(record, replica))
     if inspection.layers:
@@ -39,9 +33,9 @@ def tell(
         sections += [later_layer(inspection, number, names) for number in range(2, len(inspection.layers) + 1)]
     else:
         sections.append(_single_sum(inspection, names))
-    sections.append(_surest(inspection, names))
+    sections.append(_surest(inspection, names, options["test_time_augmentation"]))
     return Exhibition(
-        title=f"What the {net_name(record['hidden'])} net learnt about {names[0]} and {names[1]}",
+        title=f"What the {record['net']} net learnt about {names[0]} and {names[1]}",
         subtitle=describe(record),
         facts=_facts(record, replica),
         class_names=names,
@@ -66,18 +60,29 @@ def _facts(record: dict[str, Any], replica: int) -> list[tuple[str, str]]:
     ]
 
 
-def _network(inspection: Inspection, names: tuple[str, str], activation: str, fixed: tuple[str, int] | None) -> Section:
-    inputs = inspection.weights.shape[1] if fixed is None else 3 * inspection.pixels.shape[-1] ** 2
-    widths = [inputs, *(layer.width for layer in inspection.layers), 1]
-    drawing = Drawing(network_diagram(widths, activation, fixed), f"A network of widths {widths}")
+def _network(inspection: Inspection, names: tuple[str, str], options: Mapping[str, Any]) -> Section:
+    widths = [inspection.weights.shape[1], *(layer.width for layer in inspection.layers), 1]
+    activation, normalized = ACTIVATIONS[options["activation"]], options["normalization"] == "layer"
+    fixed = ("PCA whitening", options["whitening"]) if options["whitening"] else None
+    drawing = Drawing(network_diagram(widths, activation, fixed, normalized), f"A network of widths {widths}")
     sums = "A photo's numbers, each times a weight of its own, are added up to z"
     if inspection.layers:
         sums = (
             "Every circle adds up the numbers that come in, each times a weight of its own, and passes "
             f"{activation} of the sum on, up to the last sum, z"
         )
+    notes = []
+    if fixed:
+        notes.append(
+            f"PCA whitening turns a photo's pixels into {fixed[1]:,} numbers before: how much of each pattern that "
+            "photos vary by it shows, all patterns made about equally strong. It is not trained."
+        )
+    if normalized and inspection.layers:
+        notes.append(
+            "LayerNorm (norm) shifts and scales the sums of a layer, so that no photo makes all of them large."
+        )
     text = f"{sums}: above 0 it means “{names[1]}”, below “{names[0]}”, the surer the further away."
-    return Section("The net", text, [drawing])
+    return Section("The net", text, [drawing], notes)
 
 
 def _replicas(record: dict[str, Any], shown: int) -> Section:
@@ -110,7 +115,7 @@ def _single_sum(inspection: Inspection, names: tuple[str, str]) -> Section:
     return Section("What the net looks for", text, [Cards([card]), *rows], weight_notes(inspection))
 
 
-def _surest(inspection: Inspection, names: tuple[str, str]) -> Section:
+def _surest(inspection: Inspection, names: tuple[str, str], averaged: bool) -> Section:
     right = (inspection.logits > 0) == (inspection.labels > 0.5)
     rows = []
     for is_right in (True, False):
@@ -125,7 +130,10 @@ def _surest(inspection: Inspection, names: tuple[str, str]) -> Section:
             ]
             rows.append(Row(heading, photos, "none"))
     text = "Of right and of wrong answers, the test photos of which the net is surest, with the answer's probability."
-    return Section("Where the net is sure", text, rows)
+    notes = [
+        "The probabilities are means over ten slightly different views of a photo; all else is of the photo itself."
+    ]
+    return Section("Where the net is sure", text, rows, notes if averaged else ())
 
 
 def _certainty(inspection: Inspection, photo: int) -> str:
