@@ -3,6 +3,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 from catdog import figures
 
@@ -57,21 +60,35 @@ def test_mistakes_come_most_confident_first(most: int, monkeypatch: pytest.Monke
     probabilities = torch.tensor([0.9, 0.2, 0.01, 0.4])
     photos = torch.arange(4, dtype=torch.uint8).reshape(4, 1, 1, 1).expand(4, 3, 2, 2)
     figures.mistakes(photos, labels, probabilities, ("cat", "dog"), most)
-    pixels, captions, title = seen
+    shown, captions, title = seen
     assert captions == ["dog as cat, 99%", "cat as dog, 90%", "dog as cat, 60%"][:most]
-    assert pixels[:, 0, 0, 0].tolist() == [2, 0, 3][:most]
+    assert [photo.getpixel((0, 0))[0] for photo in shown] == [2, 0, 3][:most]
     assert "3 mistakes in 4" in title
 
 
 def test_a_contact_sheet_shows_its_photos_in_rows() -> None:
     colors = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
-    photos = torch.tensor(colors, dtype=torch.uint8).reshape(3, 3, 1, 1).expand(3, 3, 8, 8)
+    photos = [Image.new("RGB", (8, 8), color) for color in colors]
     sheet = figures.contact_sheet(photos, ["one", "two", "three"], "title", columns=2)
     pixels = np.asarray(sheet)
     found = [np.argwhere((pixels == color).all(axis=2)).mean(axis=0).tolist() for color in colors]
     (top, left), (same_top, right), (bottom, same_left) = found
     assert top == same_top < bottom
     assert left == same_left < right
+
+
+@given(st.lists(st.text(max_size=80), min_size=1, max_size=5), st.integers(1, 300), st.integers(1, 300))
+@settings(max_examples=30, deadline=None)
+@example(["a name without an end" * 9, "word " * 30, "Egyptian_Mau as American_Bulldog_Terrier, 99%"], 300, 2)
+def test_captions_of_a_contact_sheet_stay_in_their_columns(captions: list[str], width: int, height: int) -> None:
+    photos = [Image.new("RGB", (width, height), "red")] * len(captions)
+    sheet = figures.contact_sheet(photos, captions, "title " * 40, columns=2)
+    side = (sheet.width - 3 * 12) // 2
+    below_title = next(row for row in range(sheet.height) if (np.asarray(sheet)[row] == (255, 0, 0)).all(1).any())
+    pixels = np.asarray(sheet)[below_title:]
+    for left in (0, 12 + side, 2 * (12 + side)):
+        assert (pixels[:, left + 1 : left + 11] == 255).all()  # between the columns, and at the edges
+    assert (pixels[-6:] == 255).all()
 
 
 def test_no_mistake_is_an_empty_sheet() -> None:

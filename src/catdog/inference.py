@@ -45,6 +45,8 @@ class PhotoClassifier(nn.Module):
             raise InputError(
                 f"'{checkpoint}' holds networks that this version of catdog does not know; train them again"
             ) from error
+        if not all(weight.isfinite().all() for weight in classifier.state_dict().values()):
+            raise InputError(f"'{checkpoint}' holds weights that are no finite numbers, so there is no verdict of them")
         return cls(classifier)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -55,8 +57,13 @@ class PhotoClassifier(nn.Module):
         """
         return self.classifier(to_images(pixels.float())).sigmoid()
 
-    def probabilities(self, pixels: Tensor, batch_size: int = 512) -> Tensor:
-        """As `forward`, for any number of photos; the memory it takes is that of `batch_size` of them."""
+    def logits(self, pixels: Tensor, batch_size: int = 512) -> Tensor:
+        """Logits of class 1, for any number of photos; the memory it takes is that of `batch_size` of them."""
         with torch.inference_mode():
-            empty = torch.empty(len(self.classifier.seeds), 0)
-            return torch.cat([empty, *(self(batch) for batch in pixels.split(batch_size) if len(batch))], dim=1)
+            batches = (batch for batch in pixels.split(batch_size) if len(batch))
+            logits = [self.classifier(to_images(batch.float())) for batch in batches]
+            return torch.cat([torch.empty(len(self.classifier.seeds), 0), *logits], dim=1)
+
+    def probabilities(self, pixels: Tensor, batch_size: int = 512) -> Tensor:
+        """As `forward`, for any number of photos."""
+        return self.logits(pixels, batch_size).sigmoid()

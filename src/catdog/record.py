@@ -246,7 +246,7 @@ def write_atomically(path: Path, text: str) -> None:
     """Write a text beside its place and rename it, so that a file with the right name is always whole."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # several processes may write at once
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")  # names may hold any bytes
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

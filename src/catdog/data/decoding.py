@@ -4,10 +4,11 @@ import errno
 import os
 import stat
 import threading
+from collections.abc import Callable
 from contextlib import nullcontext
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ MOST_BYTES = 2**28  # of a file, because some decoders read all of it first
 LONGEST_REASON = 200  # letters
 LACKS = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT)  # of the machine, not of a photo
 _one_large = threading.Lock()
+Finished = TypeVar("Finished")
 # In bytes. Every thread would keep the memory of its last photo, were that in blocks of under 32 MB, as by default.
 Image.core.set_block_size(2**26)  # type: ignore[attr-defined]
 
@@ -61,11 +63,20 @@ def decode(file: BinaryIO, image_size: int) -> NDArray[np.uint8]:
         UnreadablePhotoError: the photo has more than `MOST_PIXELS`; found before they are decoded.
         Exception: any other, from Pillow's decoders, SyntaxError and struct.error among them.
     """
+    return _decode(file, lambda photo: resize(photo, image_size))
+
+
+def thumbnail(file: BinaryIO, side: int) -> Image.Image:
+    """The photo in its own proportions, at most `side` pixels high and wide, RGB; otherwise as `decode` gives it."""
+    return _decode(file, lambda photo: _shrink(photo, side))
+
+
+def _decode(file: BinaryIO, finish: Callable[[Image.Image], Finished]) -> Finished:
     photo = Image.open(file, formats=FORMATS)
     if photo.width * photo.height > MOST_PIXELS:
         raise UnreadablePhotoError(f"{photo.width}×{photo.height} pixels are more than {MOST_PIXELS}")
     with _one_large if photo.width * photo.height > LARGE else nullcontext():
-        return resize(_upright(photo), image_size)
+        return finish(_upright(photo))
 
 
 def _upright(photo: Image.Image) -> Image.Image:
@@ -78,6 +89,12 @@ def _upright(photo: Image.Image) -> Image.Image:
 def resize(photo: Image.Image, image_size: int) -> NDArray[np.uint8]:
     """An RGB photo as a square of `image_size` pixels: uint8 (image_size, image_size, 3), antialiased bilinear."""
     return np.asarray(photo.resize((image_size, image_size), Image.Resampling.BILINEAR))
+
+
+def _shrink(photo: Image.Image, side: int) -> Image.Image:
+    scale = side / max(photo.size)
+    width, height = (max(round(length * scale), 1) for length in photo.size)
+    return photo.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def reason(error: Exception) -> str:

@@ -220,10 +220,10 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def read_all(source: PhotoSource, image_size: int) -> Iterator[Photo | UnreadablePhotoError]:
+def read_all(source: PhotoSource, image_size: int, progress: bool = True) -> Iterator[Photo | UnreadablePhotoError]:
     """Read all photos in order, several at a time: decoders let other threads run.
 
-    On a terminal a progress bar shows how far it is. Raises what `PhotoSource.read` does, but gives
+    With `progress`, a bar on a terminal shows how far it is. Raises what `PhotoSource.read` does, but gives
     UnreadablePhotoErrors back.
     """
 
@@ -236,7 +236,7 @@ def read_all(source: PhotoSource, image_size: int) -> Iterator[Photo | Unreadabl
     threads, total = os.cpu_count() or 1, len(source.names)
     reading: deque[Future[Photo | UnreadablePhotoError]] = deque()
     # disable=None: no bar where the output is not a terminal
-    bar = tqdm(desc="reading photos", total=total, unit="photo", leave=False, disable=None)
+    bar = tqdm(desc="reading photos", total=total, unit="photo", leave=False, disable=None if progress else True)
     # Here, because what is ignored is ignored in all threads: remarks on odd files, which are decoded or listed.
     with bar, warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -3,14 +3,17 @@
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from catdog.data.decoding import UnreadablePhotoError, decode, lack, open_photo, reason
+from catdog.data.decoding import UnreadablePhotoError, decode, lack, open_photo, reason, thumbnail
 from catdog.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -87,16 +90,26 @@ class FileSource:
 
     def read(self, index: int, image_size: int) -> Photo:
         """Decode and resize one photo, antialiased bilinear; see `PhotoSource.read` and `decode`."""
+        with self._open(index) as file:
+            pixels = decode(file, image_size)
+            file.seek(0)
+            return Photo(pixels, hashlib.file_digest(file, "sha256").hexdigest())
+
+    def thumbnail(self, index: int, side: int) -> Image.Image:
+        """One photo in its own proportions, at most `side` pixels high and wide; raises what `read` does."""
+        with self._open(index) as file:
+            return thumbnail(file, side)
+
+    @contextmanager
+    def _open(self, index: int) -> Iterator[BufferedReader]:
         try:
             with open_photo(self.root / self.names[index]) as file:
-                pixels = decode(file, image_size)
-                file.seek(0)
-                return Photo(pixels, hashlib.file_digest(file, "sha256").hexdigest())
+                yield file
         except Exception as error:  # of many kinds, see decode()
             if (missing := lack(error)) is not None:  # would be kept in the store for ever
                 raise InputError(
-                    f"{self.names[index]!r} could not be read ({missing}), which need not be the photo's fault: no "
-                    "store is written; repeat the command when the machine has room"
+                    f"{self.names[index]!r} could not be read ({missing}), which need not be the photo's fault; "
+                    "repeat the command when the machine has room"
                 ) from error
             raise UnreadablePhotoError(reason(error)) from error
 
@@ -118,7 +131,9 @@ class FolderSource(FileSource):
         if not os.path.isdir(folder):
             raise InputError(f"data.root: no folder at {str(root)!r}; it must be a folder with two class sub-folders")
         classes = _class_names(folder)
-        photos = sorted((path, label) for label, name in enumerate(classes) for path in _photo_paths(folder, name))
+        photos = sorted(
+            (path, label) for label, name in enumerate(classes) for path in photo_paths(folder, name, _refuse)
+        )
         super().__init__(folder, classes, photos)
         for label, name in enumerate(classes):
             if label not in self.labels:
@@ -140,13 +155,12 @@ def _class_names(root: Path) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def _photo_paths(root: Path, class_name: str) -> Iterator[str]:
-    """Paths of a class's photos, relative to `root`, with forward slashes on every system."""
+def photo_paths(root: Path, subfolder: str, refuse: Callable[[OSError], None]) -> Iterator[str]:
+    """Paths of the photos at any depth below a sub-folder, relative to `root`, with forward slashes on every system.
 
-    def refuse(error: OSError) -> None:
-        raise _unlisted(error) from error
-
-    for folder, subfolders, files in os.walk(root / class_name, onerror=refuse):
+    What `FolderSource` ignores is ignored; `refuse` is told of each folder that cannot be listed.
+    """
+    for folder, subfolders, files in os.walk(root / subfolder, onerror=refuse):
         subfolders[:] = [name for name in subfolders if not _is_ignored(name)]
         for name in subfolders:
             if os.path.islink(os.path.join(folder, name)):  # may lead back here, or to the other class
@@ -158,6 +172,10 @@ def _photo_paths(root: Path, class_name: str) -> Iterator[str]:
 
 def _is_ignored(name: str) -> bool:
     return name.startswith(".") or name in THUMBNAIL_FOLDERS
+
+
+def _refuse(error: OSError) -> None:
+    raise _unlisted(error) from error
 
 
 def _unlisted(error: OSError) -> InputError:

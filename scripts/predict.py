@@ -1,0 +1,41 @@
+"""Tell cats from dogs: `python scripts/predict.py RUN PHOTO…` prints a verdict for each photo.
+
+The confidence is the probability that the networks give to their verdict, from 0.5 to 1. Of several replicas the
+probabilities are averaged, and `sd` is the standard deviation between them. In CSV and JSON, `probability` is that of
+class 1, the second of the class names in alphabetical order, as in a run's predictions.csv.
+
+Exit status: 0 all photos were read; 3 some could not be, and standard error says why; 1 none could be, or other bad
+input; 2 a mistake in the command line.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from catdog.errors import told_in_a_sentence
+
+
+def main() -> None:
+    """Read the command line and standard input, tell of every photo."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", metavar="RUN|CHECKPOINT", help="a finished run's folder, or a checkpoint's file")
+    parser.add_argument(
+        "photos", metavar="PHOTO|FOLDER|-", nargs="+",
+        help="a folder is searched at any depth; - reads paths from standard input, one per line",
+    )  # fmt: skip
+    parser.add_argument("-0", "--null", action="store_true", help="the paths of - end with NUL bytes (find -print0)")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write all verdicts there, as CSV")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all verdicts there, as JSON")
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw the first 100 photos there, .png or .jpg")
+    arguments = parser.parse_args()
+    with told_in_a_sentence():
+        from catdog import prediction, verdicts  # here, because PyTorch takes seconds that --help need not wait for
+
+        files = verdicts.Files(arguments.csv, arguments.json, arguments.sheet)
+        paths = prediction.expand(arguments.photos, sys.stdin.buffer, arguments.null)
+        status = verdicts.tell(arguments.model, paths, files)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

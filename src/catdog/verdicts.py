@@ -1,0 +1,167 @@
+"""Predictions as people and programs read them: lines, CSV, JSON, a sheet of photos."""
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from catdog.data import FileSource, UnreadablePhotoError
+from catdog.errors import InputError
+from catdog.figures import contact_sheet
+from catdog.figures.photos import SIDE
+from catdog.inference import PhotoClassifier
+from catdog.names import shown
+from catdog.prediction import Prediction, predict
+from catdog.record import write_atomically
+from catdog.runs import checkpoint_of
+
+COLUMNS = ("path", "verdict", "confidence", "probability", "sd", "reason")
+MOST_ON_SHEET = 100  # photos
+SHEET_SUFFIXES = (".jpeg", ".jpg", ".png")
+ALL_READ, NONE_READ, SOME_UNREADABLE = 0, 1, 3  # exit statuses; 2 is the command line's
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where to write all predictions, besides the lines on standard output; None: nowhere.
+
+    Raises:
+        InputError: a file's folder is not there, in its place is something else than a file, or the sheet's name has
+            another suffix than SHEET_SUFFIXES.
+    """
+
+    csv: Path | None = None
+    json: Path | None = None
+    sheet: Path | None = None
+
+    def __post_init__(self) -> None:
+        for path in (self.csv, self.json, self.sheet):
+            if path is not None and not path.absolute().parent.is_dir():
+                raise InputError(f"{str(path)!r} cannot be written: there is no folder {str(path.parent)!r}")
+            if path is not None and path.exists() and not path.is_file():  # a renamed file would take its place
+                raise InputError(f"{str(path)!r} cannot be written: it is there and no regular file")
+        if self.sheet is not None and self.sheet.suffix.lower() not in SHEET_SUFFIXES:
+            raise InputError(f"the sheet's name must end in {', '.join(SHEET_SUFFIXES)}, got {str(self.sheet)!r}")
+
+
+def tell(model: str | Path, paths: Sequence[str], files: Files) -> int:
+    """Print a line for every photo as soon as it is known, write the files; returns the exit status.
+
+    Photos that cannot be read are told of on standard error.
+
+    Args:
+        model: a finished run's folder, or a checkpoint's file.
+        paths: of photos and folders; see `predict`.
+        files: to write.
+
+    Raises:
+        InputError: there is no such model, or a file cannot be written.
+    """
+    checkpoint = checkpoint_of(model)
+    photos = PhotoClassifier.load(checkpoint)
+    print(header(photos), flush=True)
+    predictions = []
+    for prediction in predict(photos, paths, progress=not sys.stdout.isatty()):  # there, the lines themselves show it
+        predictions.append(prediction)
+        if prediction.reason:
+            # By tqdm, which takes its bar away meanwhile.
+            tqdm.write(f"catdog: {prediction.path!r} could not be read: {prediction.reason}", file=sys.stderr)
+        else:
+            print(line(photos, prediction), flush=True)
+    try:
+        _write(files, photos, predictions, checkpoint)
+    except OSError as error:
+        raise InputError(f"{str(error.filename)!r} cannot be written: {error.strerror}") from error
+    return _status(predictions)
+
+
+def _write(files: Files, photos: PhotoClassifier, predictions: Sequence[Prediction], checkpoint: Path) -> None:
+    if files.csv is not None:
+        write_atomically(files.csv.resolve(), as_csv(photos, predictions))
+    if files.json is not None:
+        write_atomically(files.json.resolve(), as_json(photos, predictions, checkpoint))
+    if files.sheet is not None:
+        sheet(photos, predictions).save(files.sheet)
+
+
+def _status(predictions: Sequence[Prediction]) -> int:
+    unreadable = sum(bool(prediction.reason) for prediction in predictions)
+    if not unreadable and predictions:
+        return ALL_READ
+    print(f"catdog: {unreadable:,} of {len(predictions):,} photos could not be read", file=sys.stderr)
+    return NONE_READ if unreadable == len(predictions) else SOME_UNREADABLE
+
+
+def header(photos: PhotoClassifier) -> str:
+    """Names of the columns of `line`."""
+    sd = "     sd" if len(photos.classifier.seeds) > 1 else ""
+    return f"{'verdict':{_width(photos)}}  confidence{sd}  path"
+
+
+def line(photos: PhotoClassifier, prediction: Prediction) -> str:
+    """Verdict, confidence, with several replicas its spread, and path; the path is last, as it can hold spaces."""
+    sd = "" if prediction.sd is None else f"  {prediction.sd:.3f}"
+    verdict = shown(photos.class_names[prediction.verdict])
+    return f"{verdict:{_width(photos)}}  {prediction.confidence:10.3f}{sd}  {shown(prediction.path)}"
+
+
+def _width(photos: PhotoClassifier) -> int:
+    return max(len("verdict"), *(len(shown(name)) for name in photos.class_names))
+
+
+def _row(photos: PhotoClassifier, prediction: Prediction) -> list[str | float | None]:
+    if prediction.reason:
+        return [prediction.path, None, None, None, None, prediction.reason]
+    verdict = photos.class_names[prediction.verdict]
+    return [prediction.path, verdict, prediction.confidence, prediction.probability, prediction.sd, None]
+
+
+def as_csv(photos: PhotoClassifier, predictions: Sequence[Prediction]) -> str:
+    """A row for every photo: COLUMNS, of which `probability` is that of class 1, as in a run's predictions.csv."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    writer.writerows(_row(photos, prediction) for prediction in predictions)
+    return text.getvalue()
+
+
+def as_json(photos: PhotoClassifier, predictions: Sequence[Prediction], checkpoint: Path) -> str:
+    """As `as_csv`, with the probabilities of every replica and what they come from."""
+    content = {
+        "checkpoint": str(checkpoint),
+        "class_names": list(photos.class_names),
+        "seeds": list(photos.classifier.seeds),
+        "photos": [
+            dict(zip(COLUMNS, _row(photos, prediction), strict=True)) | {"replicas": list(prediction.probabilities)}
+            for prediction in predictions
+        ],
+    }
+    return json.dumps(content, indent=2)
+
+
+def sheet(photos: PhotoClassifier, predictions: Sequence[Prediction]) -> Image.Image:
+    """The first MOST_ON_SHEET photos with verdict and confidence below; they are decoded once more."""
+    source = FileSource(Path(), photos.class_names, [(prediction.path, 0) for prediction in predictions])
+    pictures, captions = [], []
+    readable = [number for number, prediction in enumerate(predictions) if not prediction.reason]
+    for number in readable[:MOST_ON_SHEET]:
+        prediction = predictions[number]
+        try:
+            pictures.append(source.thumbnail(number, SIDE))
+        except UnreadablePhotoError:  # it went away meanwhile
+            continue
+        verdict = shown(photos.class_names[prediction.verdict])
+        captions.append(f"{verdict}, {prediction.confidence:.0%}\n{shown(os.path.basename(prediction.path))}")
+    count = f"the first {len(pictures)} of " if len(pictures) < len(readable) else ""
+    unreadable = len(predictions) - len(readable)
+    title = f"{count}{len(readable):,} photo{'s' * (len(readable) != 1)}" + f", {unreadable:,} unreadable" * bool(
+        unreadable
+    )
+    return contact_sheet(pictures, captions, title, columns=4 if len(pictures) <= 24 else 8)
