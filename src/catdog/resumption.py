@@ -15,7 +15,7 @@ IDENTITY = "identity.json"  # what the run depends on: its configuration and its
 INTERRUPTED = "hpc_ckpt_*"  # what Lightning saves in the middle of an epoch when SLURM ends a job
 PRODUCTS = (
     "checkpoints", METRICS, "predictions.csv", "curves.png", "unreadable.csv", "hparams.yaml", "events.*",
-    "inspection.html", "inspection.png",
+    "evaluation*", "inspection.html", "inspection.png",
 )  # fmt: skip
 
 

@@ -1,8 +1,9 @@
-"""Pictures: learning curves, networks, photos."""
+"""Pictures: learning curves, networks, evaluations, photos."""
 
 from catdog.figures.curves import TRAIN_COLOR, VAL_COLOR, comparison, curves
+from catdog.figures.evaluation import evaluation
 from catdog.figures.networks import network_diagram, weight_pictures
-from catdog.figures.photos import contact_sheet, mistakes
+from catdog.figures.photos import contact_sheet, mistakes, mistakes_sheet, worst_mistakes
 
 __all__ = [
     "TRAIN_COLOR",
@@ -10,7 +11,10 @@ __all__ = [
     "comparison",
     "contact_sheet",
     "curves",
+    "evaluation",
     "mistakes",
+    "mistakes_sheet",
     "network_diagram",
     "weight_pictures",
+    "worst_mistakes",
 ]

@@ -1,0 +1,33 @@
+"""Evaluate a run: `python scripts/evaluate.py RUN` measures its tested weights on its test part.
+
+Leaves evaluation.png (confusion matrix, ROC and precision-recall curves, calibration), mistakes.png (the photos that
+it is most confidently wrong about) and evaluation.json (all numbers, and what they were measured on).
+"""
+
+import argparse
+from pathlib import Path
+
+from catdog.errors import told_in_a_sentence
+
+
+def main() -> None:
+    """Read the command line, evaluate, print a summary."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", metavar="RUN|CHECKPOINT", help="a finished run's folder, or a checkpoint's file")
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="photos in two class sub-folders; the run's test part by default"
+    )
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the files go; RUN/evaluation by default")
+    arguments = parser.parse_args()
+    with told_in_a_sentence():
+        from catdog import evaluation  # here, because PyTorch takes seconds that --help need not wait for
+
+        checkpoint, run, folder = evaluation.places(arguments.model, arguments.data)
+        result = evaluation.Evaluation.of(checkpoint, run, arguments.data)
+        result.save(arguments.out or folder)
+        print(result)
+        print(f"  files in {arguments.out or folder}")
+
+
+if __name__ == "__main__":
+    main()
