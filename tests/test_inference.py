@@ -62,3 +62,10 @@ def test_a_run_whose_photos_have_changed_does_not_give_others_for_them(run_of: R
     (folder / "metrics.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="the photos have changed since"):
         FinishedRun.open(folder).data()
+
+
+def test_a_run_that_does_not_know_its_photos_gets_a_sentence(run_of: RunOf, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(run_of(1), tmp_path / "run"))
+    (folder / "identity.json").unlink()
+    with pytest.raises(InputError, match="lacks its identity.json"):
+        FinishedRun.open(folder).data()

@@ -257,7 +257,7 @@ def test_odd_names_are_shown_as_they_are_and_do_nothing() -> None:
     tags = assert_stands_alone(html)
     assert attack in tags.text
     titles = {(attributes.get("title") or "").split(".png")[0] for tag, attributes in tags.tags if tag == "img"}
-    escaped = {attack, r"line\nbreak", r"bytes\udcff\u202e"}
+    escaped = {attack, r"'line\nbreak", r"'bytes\udcff\u202e"}
     assert escaped <= titles <= escaped | {"", "its weights", "its weights, blurred"}
     html.encode()
     assert poster(exhibition).width == WIDTH

@@ -1,15 +1,12 @@
 import json
-import math
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from catdog import figures
-from catdog.measures import BINS, calibrated_errors, ensemble_logits, measure, measure_one, reliability
+from catdog.measures import BINS, calibrated_errors, measure, measure_one, reliability
 from catdog.statistics import mean_accuracy, wilson_interval
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -111,17 +108,6 @@ def test_a_class_that_is_never_named_has_no_precision() -> None:
     cats, dogs = measure_one(torch.tensor([-1.0, -2.0]).double(), torch.tensor([0, 1]))["classes"]
     assert (dogs["precision"], dogs["recall"], dogs["f1"]) == (None, 0, 0)
     assert (cats["precision"], cats["recall"]) == (0.5, 1)
-
-
-@given(st.lists(st.floats(-20, 20), min_size=1, max_size=6))
-def test_an_ensembles_logit_is_that_of_the_mean_probability(logits: list[float]) -> None:
-    mean = np.mean([1 / (1 + math.exp(-logit)) for logit in logits])
-    (found,) = ensemble_logits(torch.tensor(logits).double()[:, None]).tolist()
-    assert found == pytest.approx(math.log(mean / (1 - mean)), abs=1e-6)
-
-
-def test_an_ensemble_of_huge_logits_stays_finite() -> None:
-    assert ensemble_logits(torch.tensor([[800.0], [800.0]]).double()).item() == pytest.approx(800)
 
 
 def test_a_calibrated_net_has_the_error_that_is_foretold() -> None:

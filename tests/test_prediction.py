@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from catdog import verdicts
-from catdog.classifier import CatDogClassifier
 from catdog.errors import InputError
 from catdog.inference import PhotoClassifier
 from catdog.prediction import BATCH, Prediction, expand, predict
 from catdog.runs import FinishedRun
-from conftest import ROOT, RunOf
+from conftest import ROOT, RunOf, make_classifier
 
 
 def draw(path: Path, seed: int = 0, size: tuple[int, int] = (24, 16)) -> Path:
@@ -69,7 +68,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def test_a_photo_gets_the_same_probability_in_any_company(
     many: list[str], data: st.DataObject, hidden: tuple[int, ...], replicas: int
 ) -> None:
-    photos = PhotoClassifier(CatDogClassifier(list(hidden), 0.01, replicas, 24, ("cats", "dogs"), seed=0))
+    photos = PhotoClassifier(make_classifier(hidden=list(hidden), replicas=replicas, image_size=24))
     company = data.draw(st.lists(st.sampled_from(many), max_size=len(many)))
     place = data.draw(st.integers(0, len(company)))
     (alone,) = predict(photos, many[:1])

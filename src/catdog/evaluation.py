@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from catdog import figures
+from catdog.classifier import mean_logits
 from catdog.errors import InputError
 from catdog.inference import PhotoClassifier
-from catdog.measures import ensemble_logits, measure, with_interval
+from catdog.measures import measure, with_interval
 from catdog.names import shown
-from catdog.network import net_name
+from catdog.network import net_title
 from catdog.record import PACKAGES, write_atomically
 from catdog.runs import FinishedRun
 from catdog.samples import Sample, of_folder, of_test_part
@@ -67,7 +68,7 @@ class Evaluation:
             InputError: they cannot be written there.
         """
         sample, names = self.sample, self.photos.class_names
-        logits = ensemble_logits(sample.logits.double())
+        logits = mean_logits(sample.logits.double(), dim=0)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             figure = figures.evaluation(sample.logits.double(), sample.labels, self.measured, names, self.title)
@@ -105,9 +106,8 @@ class Evaluation:
     @property
     def title(self) -> str:
         """The net, its checkpoint and the photos in one line."""
-        hidden = self.photos.classifier.hparams["hidden"]
-        name = net_name(hidden)
-        net = name if name == str(hidden) else f"{name} {hidden}"
+        options = self.photos.classifier.hparams
+        net = net_title(options["hidden"], options["whitening"])
         count = len(self.sample.labels)
         return f"{net}, {self.checkpoint.name}, {count:,} photo{'s' * (count != 1)} of {self.sample.origin}"
 

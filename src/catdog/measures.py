@@ -9,11 +9,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor
-from torch.nn import functional
 from torchmetrics.functional import classification
 
 from catdog.auc import mean_auc
-from catdog.classifier import losses
+from catdog.classifier import losses, mean_logits
 from catdog.statistics import mean_accuracy, wilson_interval
 
 BINS = 15  # of equal width, of the probability of class 1
@@ -42,7 +41,7 @@ def measure(logits: Tensor, labels: Tensor, seeds: Sequence[int]) -> dict[str, A
         "mean": {name: _mean(values) for name, values in columns.items()} | intervals,
         "sd": {name: _spread(values) for name, values in columns.items()},
         "nets": nets,
-        "ensemble": measure_one(ensemble_logits(logits), labels) if len(nets) > 1 else None,
+        "ensemble": measure_one(mean_logits(logits, dim=0), labels) if len(nets) > 1 else None,
     }
 
 
@@ -69,12 +68,6 @@ def measure_one(logits: Tensor, labels: Tensor) -> dict[str, Any]:
         "calibration_error_of_a_calibrated_net": calibrated_errors(probabilities.numpy()),
         "reliability": reliability(probabilities.numpy(), labels.numpy()),
     }
-
-
-def ensemble_logits(logits: Tensor) -> Tensor:
-    """The logit of the mean probability of class 1, (photos,), for logits (nets, photos), also where these are huge."""
-    of_one, of_zero = (functional.logsigmoid(signed).logsumexp(0) for signed in (logits, -logits))
-    return of_one - of_zero
 
 
 def roc_curve(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,12 @@ def net_name(hidden: Sequence[int], whitening: int = 0) -> str:
     return f"whitened {list(hidden)}" if whitening else EXERCISE.get(tuple(hidden), str(list(hidden)))
 
 
+def net_title(hidden: Sequence[int], whitening: int = 0) -> str:
+    """The name of a network with its hidden widths, such as "deep [5, 5, 3]"."""
+    name, widths = net_name(hidden, whitening), str(list(hidden))
+    return name if name.endswith(widths) else f"{name} {widths}"
+
+
 class ReplicatedLinear(nn.Module):
     """Linear layers of one shape, one for each replica of a network.
 

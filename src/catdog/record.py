@@ -25,7 +25,7 @@ from catdog.classifier import CatDogClassifier, losses
 from catdog.data import CatDogDataModule
 from catdog.epochs import History
 from catdog.errors import InputError, InterruptedRunError, UnavailableError
-from catdog.network import net_name
+from catdog.network import net_name, net_title
 from catdog.statistics import mean_accuracy, wilson_interval
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def summarize(result: Result, seconds: float) -> dict[str, Any]:
     correct = ((model.test_logits > 0) == (data.test.labels > 0.5)).double().numpy()
     return {
         "status": "finished",
-        "net": net_name(model.hparams["hidden"], model.hparams["whitening"]),
+        "net": net_title(model.hparams["hidden"], model.hparams["whitening"]),
         "hidden": list(model.hparams["hidden"]),
         "depth": len(model.hparams["hidden"]),
         "parameters": sum(parameter.numel() for parameter in model.parameters()) // len(replicas),
@@ -176,8 +176,7 @@ def save_outcome(folder: Path, config: dict[str, Any], error: Exception) -> None
 def describe(metrics: dict[str, Any]) -> str:
     """The net and its result in one line."""
     low, high = metrics["test/acc_interval"]
-    name, hidden = metrics["net"], str(metrics["hidden"])
-    net = name if name.endswith(hidden) else f"{name} {hidden}"
+    net = metrics["net"]
     epochs = "1 epoch" if metrics["epochs"] == 1 else f"{metrics['epochs']} epochs"
     accuracy = f"{metrics['test/acc']:.3f} [{low:.3f}, {high:.3f}]"
     if (replicas := len(metrics["replicas"])) == 1:
@@ -202,7 +201,8 @@ def _fill_dashboard(result: Result, metrics: dict[str, Any]) -> None:
     probabilities = model.test_logits.sigmoid().mean(0)
     mistakes = figures.mistakes(pixels, test.labels, probabilities, result.data.class_names)
     writer.add_image("test/mistakes", np.asarray(mistakes), epochs, dataformats="HWC")
-    hyperparameters = {"model": metrics["net"], "lr": model.hparams["lr"], "seed": model.seeds[0]}
+    name = net_name(model.hparams["hidden"], model.hparams["whitening"])
+    hyperparameters = {"model": name, "lr": model.hparams["lr"], "seed": model.seeds[0]}
     hyperparameters |= {"replicas": len(model.seeds)}
     hyperparameters |= {name: metrics[name] for name in ("depth", "parameters", "epochs", "accelerator")}
     tensorboard.log_hyperparams(hyperparameters, {f"result/{name}": metrics[name] for name in ("test/acc", "val/acc")})

@@ -63,11 +63,20 @@ class FinishedRun:
         config = self.record["config"]["data"]
         check_config(config)
         data: CatDogDataModule = instantiate(config, _convert_="all")
-        if data.fingerprint() != json.loads((self.folder / IDENTITY).read_text())["photos"]:
+        if data.fingerprint() != self._photos():
             raise InputError(f"the photos have changed since '{self.folder}' was trained on them")
         data.prepare_data()
         data.setup()
         return data
+
+    def _photos(self) -> str:
+        """The fingerprint of the photos that it was trained on."""
+        try:
+            return str(json.loads((self.folder / IDENTITY).read_text())["photos"])
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise InputError(
+                f"'{self.folder}' lacks its {IDENTITY}, so nobody knows whether the photos are the same; run it again"
+            ) from error
 
 
 def checkpoint_of(path: str | Path) -> Path:

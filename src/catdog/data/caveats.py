@@ -7,6 +7,7 @@ from torch import Tensor
 
 from catdog.data.pixels import PixelStore
 from catdog.data.split import PARTS, first_copies
+from catdog.names import shown
 from catdog.statistics import detectable_difference
 
 MOST_OF_ONE_CLASS = 0.6  # share of all photos
@@ -52,7 +53,7 @@ def imbalance(labels: Tensor, class_names: Sequence[str]) -> str | None:
     if share <= MOST_OF_ONE_CLASS:
         return None
     return (
-        f"imbalance: {_listed(counts, class_names)}; always naming {_shown(class_names[larger])} is right for "
+        f"imbalance: {_listed(counts, class_names)}; always naming {shown(class_names[larger])} is right for "
         f"{share:.1%}, so compare accuracies with that and not with 50 %"
     )
 
@@ -107,12 +108,7 @@ def _counts(labels: Tensor) -> tuple[int, int]:
 
 
 def _listed(counts: tuple[int, int], class_names: Sequence[str]) -> str:
-    return " and ".join(f"{count:,} {_shown(name)}" for count, name in zip(counts, class_names, strict=True))
-
-
-def _shown(name: str) -> str:
-    """A folder's name may hold line breaks, and bytes that no terminal and no log takes."""
-    return name if name.isprintable() else repr(name)
+    return " and ".join(f"{count:,} {shown(name)}" for count, name in zip(counts, class_names, strict=True))
 
 
 def _photos(count: int) -> str:

@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from catdog.classifier import mean_logits
 from catdog.figures.curves import TRAIN_COLOR, VAL_COLOR
-from catdog.measures import ensemble_logits, precision_recall_curve, roc_curve, with_interval
+from catdog.measures import precision_recall_curve, roc_curve, with_interval
 from catdog.names import shown
 from catdog.statistics import wilson_interval
 
@@ -42,8 +43,8 @@ def evaluation(
             _empty(axes, f"{name}: not defined,\nall photos are of one class")
     else:
         lines = list(logits[:MOST_THIN_LINES]) if len(logits) > 1 else []
-        _roc(roc, lines, ensemble_logits(logits), labels, measured, names)
-        _precision_recall(precision, lines, ensemble_logits(logits), labels, one, names)
+        _roc(roc, lines, mean_logits(logits, dim=0), labels, measured, names)
+        _precision_recall(precision, lines, mean_logits(logits, dim=0), labels, one, names)
     _calibration(calibration, one, names, whose)
     return figure
 

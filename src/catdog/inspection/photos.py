@@ -6,13 +6,9 @@ from torch import Tensor
 from catdog.figures import weight_pictures
 from catdog.inspection.exhibits import Picture
 from catdog.inspection.measures import Inspection
+from catdog.names import shown
 
 LARGEST = 128  # pixels: height and width of a picture
-
-
-def printable(name: str) -> str:
-    """A name as it is, or with escapes for what cannot be shown: line breaks, bytes that are not UTF-8."""
-    return name if name.isprintable() else repr(name)[1:-1]
 
 
 def photo_picture(
@@ -20,7 +16,7 @@ def photo_picture(
 ) -> Picture:
     """A photo, framed in its class's colour; the remark ends its tooltip, and may be its caption too."""
     label = int(inspection.labels[photo])
-    tooltip = f"{printable(inspection.names[photo])}: {names[label]}, {remark}"
+    tooltip = f"{shown(inspection.names[photo])}: {names[label]}, {remark}"
     (image,) = _images(inspection.pixels[photo : photo + 1])
     return Picture(image, tooltip, remark if caption else "", label)
 

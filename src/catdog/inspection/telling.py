@@ -6,8 +6,9 @@ from typing import Any
 from catdog.figures import network_diagram
 from catdog.inspection.exhibits import Card, Cards, Drawing, Exhibition, Row, Section, Table
 from catdog.inspection.measures import Inspection
-from catdog.inspection.photos import photo_picture, printable
+from catdog.inspection.photos import photo_picture
 from catdog.inspection.units import activity, first_layer, later_layer, signed, weight_looks, weight_notes
+from catdog.names import shown
 from catdog.record import describe
 
 MOST_SURE = 6  # photos shown of each kind of answer
@@ -24,7 +25,7 @@ def tell(inspection: Inspection, record: dict[str, Any], replica: int, options: 
         options: the classifier's arguments.
     """
     first, second = inspection.class_names
-    names = printable(first), printable(second)
+    names = shown(first), shown(second)
     sections = [_network(inspection, names, options)]
     if len(record["replicas"]) > 1:
         sections.append(_replicas(record, replica))
@@ -35,7 +36,7 @@ def tell(inspection: Inspection, record: dict[str, Any], replica: int, options: 
         sections.append(_single_sum(inspection, names))
     sections.append(_surest(inspection, names, options["test_time_augmentation"]))
     return Exhibition(
-        title=f"What the {record['net']} net learnt about {names[0]} and {names[1]}",
+        title=f"What {record['net']} learnt about {names[0]} and {names[1]}",
         subtitle=describe(record),
         facts=_facts(record, replica),
         class_names=names,
@@ -45,17 +46,17 @@ def tell(inspection: Inspection, record: dict[str, Any], replica: int, options: 
 
 
 def _facts(record: dict[str, Any], replica: int) -> list[tuple[str, str]]:
-    photos, data, shown = record["photos"], record["config"]["data"], record["replicas"][replica]
+    photos, data, own = record["photos"], record["config"]["data"], record["replicas"][replica]
     widths, size = record["hidden"], data["image_size"]
-    source = "drawn by catdog" if data["root"] is None else f"from {printable(str(data['root']))}"
+    source = "drawn by catdog" if data["root"] is None else f"from {shown(str(data['root']))}"
     layers = f"{len(widths)} hidden layer" + "s" * (len(widths) > 1) + f" of {', '.join(map(str, widths))} units"
     net = layers if widths else "no hidden layer"
     return [
         ("Photos", f"{source}, resized to {size} × {size} pixels"),
         ("Split", f"{photos['train']:,} to learn from, {photos['val']:,} to validate, {photos['test']:,} to test"),
         ("Net", f"{net}; {record['parameters']:,} parameters"),
-        ("Epochs", f"{record['epochs']}; shown are the tested weights, of epoch {shown['tested_epoch']}"),
-        ("Seed", f"{shown['seed']}, with a test accuracy of {shown['test/acc']:.3f}"),
+        ("Epochs", f"{record['epochs']}; shown are the tested weights, of epoch {own['tested_epoch']}"),
+        ("Seed", f"{own['seed']}, with a test accuracy of {own['test/acc']:.3f}"),
         ("Larger class", f"{record['chance']:.3f} of all photos: what guessing gets"),
     ]
 
@@ -85,7 +86,7 @@ def _network(inspection: Inspection, names: tuple[str, str], options: Mapping[st
     return Section("The net", text, [drawing], notes)
 
 
-def _replicas(record: dict[str, Any], shown: int) -> Section:
+def _replicas(record: dict[str, Any], marked: int) -> Section:
     rows = []
     for replica in record["replicas"]:
         low, high = replica["test/acc_interval"]
@@ -93,10 +94,10 @@ def _replicas(record: dict[str, Any], shown: int) -> Section:
         rows.append([str(replica["seed"]), accuracy, str(replica["tested_epoch"]), str(replica["dead_layers"])])
     text = (
         f"{len(rows)} nets of this shape learnt side by side from the same photos, each from its own random start; "
-        f"the marked one, seed {record['replicas'][shown]['seed']}, is shown here."
+        f"the marked one, seed {record['replicas'][marked]['seed']}, is shown here."
     )
     header = ("Seed", "Test accuracy [95 %]", "Tested epoch", "Dead layers")
-    return Section("All seeds", text, [Table(header, rows, shown)])
+    return Section("All seeds", text, [Table(header, rows, marked)])
 
 
 def _single_sum(inspection: Inspection, names: tuple[str, str]) -> Section:
@@ -106,11 +107,11 @@ def _single_sum(inspection: Inspection, names: tuple[str, str]) -> Section:
     order = inspection.logits.argsort(descending=True, stable=True).tolist()
     rows = []
     for word, photos in (("Highest z", order), ("Lowest z", order[::-1])):
-        shown = [
+        examples = [
             photo_picture(inspection, photo, names, f"z = {signed(inspection.logits[photo].item())}", caption=True)
             for photo in photos[:MOST_SURE]
         ]
-        rows.append(Row(f"{word}: what “{names[word == 'Highest z']}” looks like to the net", shown, ""))
+        rows.append(Row(f"{word}: what “{names[word == 'Highest z']}” looks like to the net", examples, ""))
     text = "The weights as a picture, and the test photos with the highest and the lowest sums."
     return Section("What the net looks for", text, [Cards([card]), *rows], weight_notes(inspection))
 
