@@ -4,8 +4,9 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 # What ends a run in order: Ctrl-C, `kill` and schedulers, SLURM before a time limit.
@@ -56,6 +57,12 @@ def check_path(key: str, value: object) -> None:
     """Raise an InputError unless the value of this configuration key is a path: Hydra makes numbers of some names."""
     if not isinstance(value, str | Path):
         raise InputError(f"{key} must be a path, got {value!r}; a name like a number needs quotes: {key}=\"'2024'\"")
+
+
+def check_packages(purpose: str, extra: str, names: Iterable[str]) -> None:
+    """Raise an InputError unless these optional packages are installed, which catdog's `extra` brings."""
+    if missing := [name for name in names if find_spec(name) is None]:
+        raise InputError(f"{purpose} needs {', '.join(missing)}: pip install --editable '.[{extra}]'")
 
 
 @contextmanager

@@ -1,0 +1,29 @@
+"""Show a trained net: `python scripts/demo.py RUN` serves a page on this machine that photos can be dropped on."""
+
+import argparse
+from pathlib import Path
+
+from catdog.errors import check_packages, told_in_a_sentence
+
+
+def main() -> None:
+    """Read the command line, serve the page until Ctrl-C."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT|RUN", type=Path, help="a checkpoint or a finished run's folder"
+    )
+    parser.add_argument("--port", type=int, help="the first free one from 7860 on by default")
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    arguments = parser.parse_args()
+    with told_in_a_sentence():
+        check_packages("the demo", "demo", ["gradio"])
+        from catdog.demo import serve
+        from catdog.inference import PhotoClassifier
+        from catdog.runs import checkpoint_of
+
+        photos = PhotoClassifier.load(checkpoint_of(arguments.checkpoint))
+        serve(photos, str(arguments.checkpoint), arguments.port, arguments.open)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Export a trained net: `python scripts/export.py RUN --format onnx` makes one file that is used without catdog.
+
+It takes the pixels of resized photos and gives the probability of class 1. It is left only if it gives what the
+checkpoint gives.
+"""
+
+import argparse
+from pathlib import Path
+
+from catdog.errors import told_in_a_sentence
+
+
+def main() -> None:
+    """Read the command line, write the file, say how to use it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT|RUN", type=Path, help="a checkpoint or a finished run's folder"
+    )
+    parser.add_argument("--format", choices=("onnx", "torch-export"), default="onnx", help="onnx by default")
+    parser.add_argument("--out", type=Path, help="ends in .onnx or .pt2; beside the checkpoint by default")
+    arguments = parser.parse_args()
+    with told_in_a_sentence():
+        from catdog.export import export
+        from catdog.runs import checkpoint_of
+
+        print(export(checkpoint_of(arguments.checkpoint), arguments.format, arguments.out))
+
+
+if __name__ == "__main__":
+    main()

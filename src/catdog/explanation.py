@@ -1,0 +1,102 @@
+"""Why a photo is taken for a cat or a dog: what the first layer's units look for, find, and make of it."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from catdog.data import to_images
+from catdog.data.decoding import decode, open_photo, reason
+from catdog.errors import InputError
+from catdog.figures import weight_pictures
+from catdog.inference import PhotoClassifier
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit of the first layer, and its part in a verdict.
+
+    Attributes:
+        replica: whose, from 0.
+        number: which, from 0.
+        picture: its weights, float32 (3, image_size, image_size) in [0, 1]; grey is 0.
+        activation: what it puts out for the photo.
+        vote: what it adds to the logit: above 0 it speaks for class 1, below for class 0.
+    """
+
+    replica: int
+    number: int
+    picture: Tensor
+    activation: float
+    vote: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What networks make of a photo.
+
+    Attributes:
+        pixels: the photo as they see it, uint8 (3, image_size, image_size).
+        probabilities: of class 1, float32 (replicas,).
+        units: those of the first layer with the largest votes, the largest first.
+        unit_count: of all units in the first layers of all replicas.
+    """
+
+    pixels: Tensor
+    probabilities: Tensor
+    units: list[Unit]
+    unit_count: int
+
+
+def read_photo(path: str | Path, image_size: int) -> Tensor:
+    """A photo's pixels as training reads them, uint8 (3, image_size, image_size).
+
+    Raises:
+        InputError: it cannot be read, or it cannot be read now; the sentence says why.
+    """
+    try:
+        with open_photo(Path(path)) as file, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on odd files, which are decoded nevertheless
+            pixels: NDArray[np.uint8] = decode(file, image_size)
+    except Exception as error:  # of many kinds, see decode()
+        raise InputError(f"{Path(path).name!r} cannot be read as a photo: {reason(error)}") from error
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+
+
+def explain(photos: PhotoClassifier, pixels: Tensor, most_units: int = 8) -> Explanation:
+    """What the networks make of a photo, and why.
+
+    A unit's vote is its activation times the gradient of the logit with respect to it: for one hidden layer of ReLU
+    units just what it adds to the logit. A network without hidden layers has one unit, whose vote is its logit.
+
+    Args:
+        photos: the networks.
+        pixels: uint8 (3, image_size, image_size).
+        most_units: how many units to tell of.
+    """
+    probabilities = photos.probabilities(pixels[None])[:, 0]
+    activations, votes = _first_layer(photos, pixels)
+    replicas, width = votes.shape
+    chosen = votes.abs().flatten().argsort(descending=True, stable=True)[:most_units].tolist()
+    pictures = weight_pictures(photos.classifier.network.input_weights.flatten(0, 1)[chosen], photos.image_size)
+    units = [
+        Unit(index // width, index % width, picture, activation.item(), vote.item())
+        for index, picture, activation, vote in zip(
+            chosen, pictures, activations.flatten()[chosen], votes.flatten()[chosen], strict=True
+        )
+    ]
+    return Explanation(pixels, probabilities, units, replicas * width)
+
+
+def _first_layer(photos: PhotoClassifier, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Activations and votes of the first layer's units, both float32 (replicas, units)."""
+    images = to_images(pixels[None].float()).requires_grad_()  # the weights' gradients are off, the path needs one
+    first, *later = photos.classifier.network.activations(images)
+    if not later:
+        return first[:, 0].detach(), first[:, 0].detach()
+    (gradient,) = torch.autograd.grad(later[-1].sum(), first)  # no replica's logit depends on another's units
+    return first[:, 0].detach(), (gradient * first)[:, 0].detach()
