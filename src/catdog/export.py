@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.export import ExportedProgram
 from torch.onnx import ONNXProgram
 
 from catdog.errors import InputError, check_packages
@@ -141,7 +140,7 @@ def details(photos: PhotoClassifier, checkpoint: Path) -> dict[str, str]:
         "image_size": str(size),
         "pixels": f"uint8 (batch, 3, {size}, {size}): the channels are red, green and blue, from 0 to 255",
         "probability": f"float32 (batch,): of {second!r}; below 0.5 it is {first!r}",
-        "resizing": "turned upright as EXIF says, then to RGB with what is transparent on white, then whatever the shape "
+        "resizing": "turned upright as EXIF says, then to RGB with what is transparent on white, then squeezed "
         f"to {size}×{size}, antialiased bilinear as Pillow's Image.resize(({size}, {size}), Image.BILINEAR)",
         "hidden": json.dumps(photos.classifier.hparams["hidden"]),
         "replicas": str(len(photos.classifier.seeds)),
@@ -182,26 +181,22 @@ def check(program: Program, photos: PhotoClassifier, batches: list[NDArray[np.ui
     return difference
 
 
-def _traced(photos: PhotoClassifier) -> ExportedProgram:
-    """The network as a graph for batches of any size."""
-    example = torch.zeros(2, 3, photos.image_size, photos.image_size, dtype=torch.uint8)
-    shapes = {"pixels": {0: torch.export.Dim("batch", min=0)}}
-    program = torch.export.export(MeanProbability(photos), (example,), dynamic_shapes=shapes)
-    for node in program.graph.nodes:  # else the file would tell paths of this machine
-        node.meta.pop("stack_trace", None)
-    return program
+def _module(photos: PhotoClassifier) -> tuple[nn.Module, tuple[Tensor]]:
+    """What is exported, and pixels to trace it with."""
+    pixels = torch.zeros(2, 3, photos.image_size, photos.image_size, dtype=torch.uint8)
+    return MeanProbability(photos).eval(), (pixels,)
 
 
 def _write_onnx(photos: PhotoClassifier, details: dict[str, str], example: str) -> bytes:
     if (needed := sum(weights.nbytes for weights in photos.parameters())) > MOST_BYTES:
         raise InputError(f"{needed / 1e9:.1f} GB of weights are too much for one ONNX file; take --format torch-export")
     exported = torch.onnx.export(
-        _traced(photos), input_names=["pixels"], output_names=["probability"], opset_version=OPSET, dynamo=True,
-        external_data=False, verbose=False,
+        *_module(photos), input_names=["pixels"], output_names=["probability"], opset_version=OPSET, dynamo=True,
+        dynamic_shapes={"pixels": {0: "batch"}}, external_data=False, verbose=False,
     )  # fmt: skip
     program = cast(ONNXProgram, exported)  # None with dynamo=False only
     model = program.model
-    for node in model.graph:
+    for node in model.graph:  # else the file would tell paths of this machine
         node.metadata_props.clear()
     model.metadata_props.update(details)
     model.producer_name, model.producer_version = "catdog", details["catdog_version"]
@@ -218,9 +213,13 @@ def _open_onnx(path: Path) -> Program:
 
 
 def _write_torch(photos: PhotoClassifier, details: dict[str, str], example: str) -> bytes:
+    shapes = {"pixels": {0: torch.export.Dim("batch", min=0)}}
+    program = torch.export.export(*_module(photos), dynamic_shapes=shapes)
+    for node in program.graph.nodes:  # else the file would tell paths of this machine
+        node.meta.pop("stack_trace", None)
     content = io.BytesIO()
     text = json.dumps(details | {"example": example}, indent=2)
-    torch.export.save(_traced(photos), content, extra_files={DETAILS: text})
+    torch.export.save(program, content, extra_files={DETAILS: text})
     return content.getvalue()
 
 
