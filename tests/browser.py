@@ -75,20 +75,16 @@ class Page:
 @contextmanager
 def browsing(browser: str, profile: Path) -> Iterator[Page]:
     """A tab of a browser that keeps its things in the folder `profile`."""
-    there, commands = os.pipe()
-    answers, back = os.pipe()
     flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
-    process = subprocess.Popen(
-        # the protocol's pipes are 3 and 4
-        ["sh", "-c", f'exec "$@" 3<&{there} 4>&{back}', "sh",
+    with subprocess.Popen(
+        # the protocol is spoken over the files 3 and 4
+        ["sh", "-c", 'exec "$@" 3<&0 4>&1 </dev/null >/dev/null', "sh",
          browser, *flags, "--remote-debugging-pipe", f"--user-data-dir={profile}"],
-        pass_fds=(there, back), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    os.close(there)
-    os.close(back)
-    try:
-        yield Page(commands, answers)
-    finally:
-        os.close(commands)  # which ends the browser
-        os.close(answers)
-        process.wait(timeout=30)
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield Page(process.stdin.fileno(), process.stdout.fileno())
+        finally:
+            process.terminate()

@@ -165,19 +165,19 @@ def _text(text: str) -> str:
     return html.escape(text.encode("utf-8", "backslashreplace").decode())
 
 
-def page(photos: PhotoClassifier, name: str) -> gradio.Blocks:
-    """The page: a place to drop a photo, and the answer below.
-
-    Args:
-        photos: the networks.
-        name: where they come from, for the page's head.
-    """
+def heading(photos: PhotoClassifier, name: str) -> str:
+    """The top of the page, as HTML; `name` says where the networks come from."""
     first, second = map(_text, photos.class_names)
     hidden, nets = photos.classifier.hparams["hidden"], len(photos.classifier.seeds)
     shape = f"{net_name(hidden)} {hidden}" if net_name(hidden) != str(hidden) else str(hidden)
     told = f"{shape}{f', {nets} nets' if nets > 1 else ''} · {_text(name)}"
+    return f'<div class="catdog"><h1>{first} or {second}?</h1><p class="quiet">{told}</p></div>'
+
+
+def page(photos: PhotoClassifier, name: str) -> gradio.Blocks:
+    """The page: a place to drop a photo, and the answer below."""
     with gradio.Blocks(title="catdog", analytics_enabled=False) as blocks:
-        gradio.HTML(f'<div class="catdog"><h1>{first} or {second}?</h1><p class="quiet">{told}</p></div>')
+        gradio.HTML(heading(photos, name))
         # As a file, because Gradio's own decoding is not training's.
         drop = gradio.File(label=f"a photo: {', '.join(FORMATS[:-1])} or {FORMATS[-1]}", height=150)
         result = gradio.HTML()

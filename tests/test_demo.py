@@ -1,0 +1,162 @@
+"""The page, in this process and as a browser shows it."""
+
+import os
+import re
+import runpy
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from browser import browsing
+from catdog import demo
+from catdog.classifier import CatDogClassifier
+from catdog.data.drawn import draw_photo
+from catdog.errors import InputError
+from catdog.explanation import explain, read_photo
+from catdog.inference import PhotoClassifier
+from catdog.runs import checkpoint_of
+from conftest import ROOT, RunOf
+
+Served = tuple["subprocess.Popen[str]", str]
+
+CHROMIUM = shutil.which("chromium")
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("dropped") / "Bello.png"
+    draw_photo(np.random.default_rng(5), is_dog=True, image_size=80).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def served(run_of: RunOf) -> Iterator[Served]:
+    """The command, and the address that it has printed."""
+    process = subprocess.Popen(
+        [sys.executable, "scripts/demo.py", str(run_of(3))], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"HTTP_PROXY": "http://127.0.0.1:9"},
+    )  # fmt: skip
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    try:
+        yield process, line.removesuffix(" (Ctrl-C ends it)\n")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def text_of(page: str) -> str:
+    return " ".join(unescape(re.sub("<[^>]*>", " ", page)).split())
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_the_answer_is_the_classifiers(run_of: RunOf, photo: Path, replicas: int) -> None:
+    photos = PhotoClassifier.load(checkpoint_of(run_of(replicas)))
+    pixels = read_photo(photo, 16)
+    probabilities = photos.probabilities(pixels[None])[:, 0]
+    said = text_of(demo.answer(photos, str(photo)))
+    mean = probabilities.mean().item()
+    assert said.startswith(f"dogs {mean:.1%}" if mean > 0.5 else f"cats {1 - mean:.1%}")
+    assert f"The probability of dogs is {mean:.3f}" in said
+    if replicas > 1:
+        spread = f"{probabilities.min():.3f} to {probabilities.max():.3f}, standard deviation {probabilities.std():.3f}"
+        assert f"the mean of 3 nets: they say {spread}." in said
+    units = explain(photos, pixels).units
+    votes = [f"{abs(unit.vote):.2f} for {photos.class_names[unit.vote > 0]}" for unit in units if unit.vote]
+    assert re.findall(r"\d\.\d\d for (?:cats|dogs)", said) == votes
+    assert ("net 3, unit " in said) == (replicas == 3)
+
+
+@pytest.mark.parametrize(("hidden", "said"), [([], "no hidden units"), ([1], "Its only unit"), ([3, 2], "All units")])
+def test_other_nets_and_names(tmp_path: Path, photo: Path, hidden: list[int], said: str) -> None:
+    names = ["<b>", "chiens\udcff"]  # as names of folders can be
+    photos = PhotoClassifier(
+        CatDogClassifier(hidden=hidden, lr=0.1, replicas=1, image_size=8, class_names=names, seed=0)
+    )
+    page = demo.answer(photos, str(photo))
+    page.encode()  # as the server does
+    assert said in page
+    assert "<b>" not in page.replace('<b style="left: ', "")
+    assert "&lt;b&gt;" in page
+    (tmp_path / "<i>.jpg").write_text("no photo")
+    refused = demo.answer(photos, str(tmp_path / "<i>.jpg"))
+    assert "<i>" not in refused
+    assert text_of(refused) == "'<i>.jpg' cannot be read as a photo: no JPEG, PNG, WEBP, GIF or BMP image."
+    head = demo.heading(photos, "<i>\udcff")
+    head.encode()
+    assert text_of(head).startswith(r"<b> or chiens\udcff? ")
+    assert text_of(head).endswith(r" · <i>\udcff")
+
+
+def test_a_net_whose_units_are_all_silent(photo: Path) -> None:
+    classifier = CatDogClassifier(hidden=[3], lr=0.1, replicas=1, image_size=8, class_names=["cats", "dogs"], seed=0)
+    torch.nn.init.constant_(classifier.network.get_parameter("layers.0.bias"), -1000.0)
+    said = text_of(demo.answer(PhotoClassifier(classifier), str(photo)))
+    assert said.count("no vote") == 3
+
+
+def test_a_taken_port_gets_a_sentence_and_no_port_the_next_free_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server((demo.HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"^--port {port} cannot be used: Address already in use; leave it out"):
+            demo.listening(port).__enter__()
+        monkeypatch.setattr(demo, "FIRST_PORT", port)
+        with demo.listening(None) as listener:
+            assert listener.getsockname()[0] == "127.0.0.1"
+            assert port < listener.getsockname()[1] < port + demo.PORTS
+        monkeypatch.setattr(demo, "PORTS", 1)
+        with pytest.raises(InputError, match=f"^the ports {port} to {port} are all taken; give another with --port$"):
+            demo.listening(None).__enter__()
+    with pytest.raises(InputError, match="^--port 70000 cannot be used: .*0-65535"):
+        demo.listening(70000).__enter__()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+def test_a_browser_shows_the_answer(
+    served: Served, run_of: RunOf, photo: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    photos = PhotoClassifier.load(checkpoint_of(run_of(3)))
+    expected = photos.probabilities(read_photo(photo, 16)[None]).mean().item()
+    (tmp_path / "notes.txt").write_text("no photo")
+    with browsing(str(CHROMIUM), tmp_path_factory.mktemp("profile")) as page:
+        page.call("Page.navigate", url=served[1])
+        page.wait_for("document.querySelector('input[type=file]') !== null")
+        assert "cats or dogs?" in page.text()
+        page.upload(photo)
+        page.wait_for("document.querySelector('.answer') !== null")
+        assert f"The probability of dogs is {expected:.3f}" in page.text()
+        assert page.evaluate("[...document.querySelectorAll('.units img')].every(image => image.naturalWidth == 16)")
+        page.upload(tmp_path / "notes.txt")
+        page.wait_for("document.querySelector('.refused') !== null")
+        assert "'notes.txt' cannot be read as a photo: no JPEG, PNG, WEBP, GIF or BMP image." in page.text()
+        assert "The probability" not in page.text()
+        assert "Error" not in page.text()
+        elsewhere = [url for url in page.requested if not url.startswith((f"{served[1]}/", "data:", "blob:"))]
+        assert elsewhere == []
+
+
+def test_ctrl_c_ends_the_server_in_order(served: Served) -> None:
+    process, address = served
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=30) as page:
+        assert page.status == 200
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.setattr(sys, "argv", ["scripts/demo.py", "nowhere"])
+    with pytest.raises(SystemExit, match=r"^catdog: the demo needs gradio: pip install --editable '.\[demo\]'$"):
+        runpy.run_path(str(ROOT / "scripts/demo.py"), run_name="__main__")
