@@ -6,10 +6,12 @@ import runpy
 import shutil
 import signal
 import socket
-import subprocess
 import sys
+import time
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from pathlib import Path
 
@@ -27,7 +29,7 @@ from catdog.inference import PhotoClassifier
 from catdog.runs import checkpoint_of
 from conftest import ROOT, RunOf
 
-Served = tuple["subprocess.Popen[str]", str]
+Visit = Callable[[str], None]
 
 CHROMIUM = shutil.which("chromium")
 
@@ -37,22 +39,6 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("dropped") / "Bello.png"
     draw_photo(np.random.default_rng(5), is_dog=True, image_size=80).save(path)
     return path
-
-
-@pytest.fixture(scope="module")
-def served(run_of: RunOf) -> Iterator[Served]:
-    """The command, and the address that it has printed."""
-    process = subprocess.Popen(
-        [sys.executable, "scripts/demo.py", str(run_of(3))], cwd=ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"HTTP_PROXY": "http://127.0.0.1:9"},
-    )  # fmt: skip
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    try:
-        yield process, line.removesuffix(" (Ctrl-C ends it)\n")
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def text_of(page: str) -> str:
@@ -121,38 +107,81 @@ def test_a_taken_port_gets_a_sentence_and_no_port_the_next_free_one(monkeypatch:
         demo.listening(70000).__enter__()
 
 
+def serve_for(visit: Visit, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run the command for a visit of its page, then press Ctrl-C; returns what it has printed."""
+    with socket.create_server((demo.HOST, 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setattr(sys, "argv", ["scripts/demo.py", str(run), "--port", str(port)])
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")  # put back afterwards
+
+    def visit_and_end() -> None:
+        try:
+            deadline = time.monotonic() + 60
+            while not (printed := capsys.readouterr().out) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert printed == f"http://127.0.0.1:{port} (Ctrl-C ends it)\n"
+            visit(f"http://127.0.0.1:{port}")
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as visitor:
+        done = visitor.submit(visit_and_end)
+        runpy.run_path(str(ROOT / "scripts/demo.py"), run_name="__main__")
+        done.result()
+    return capsys.readouterr().err
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 def test_a_browser_shows_the_answer(
-    served: Served, run_of: RunOf, photo: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    run_of: RunOf,
+    photo: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     photos = PhotoClassifier.load(checkpoint_of(run_of(3)))
     expected = photos.probabilities(read_photo(photo, 16)[None]).mean().item()
     (tmp_path / "notes.txt").write_text("no photo")
-    with browsing(str(CHROMIUM), tmp_path_factory.mktemp("profile")) as page:
-        page.call("Page.navigate", url=served[1])
-        page.wait_for("document.querySelector('input[type=file]') !== null")
-        assert "cats or dogs?" in page.text()
-        page.upload(photo)
-        page.wait_for("document.querySelector('.answer') !== null")
-        assert f"The probability of dogs is {expected:.3f}" in page.text()
-        assert page.evaluate("[...document.querySelectorAll('.units img')].every(image => image.naturalWidth == 16)")
-        page.upload(tmp_path / "notes.txt")
-        page.wait_for("document.querySelector('.refused') !== null")
-        assert "'notes.txt' cannot be read as a photo: no JPEG, PNG, WEBP, GIF or BMP image." in page.text()
-        assert "The probability" not in page.text()
-        assert "Error" not in page.text()
-        elsewhere = [url for url in page.requested if not url.startswith((f"{served[1]}/", "data:", "blob:"))]
-        assert elsewhere == []
+    uploads: list[Path] = []
+
+    def visit(address: str) -> None:
+        with browsing(str(CHROMIUM), tmp_path / "profile") as page:
+            page.call("Page.navigate", url=address)
+            page.wait_for("document.querySelector('input[type=file]') !== null")
+            assert "cats or dogs?" in page.text()
+            page.upload(photo)
+            page.wait_for("document.querySelector('.answer') !== null")
+            assert f"The probability of dogs is {expected:.3f}" in page.text()
+            assert page.evaluate(
+                "[...document.querySelectorAll('.units img')].every(image => image.naturalWidth == 16)"
+            )
+            uploads = Path(os.environ["GRADIO_TEMP_DIR"])
+            page.upload(tmp_path / "notes.txt")
+            page.wait_for("document.querySelector('.refused') !== null")
+            assert "'notes.txt' cannot be read as a photo: no JPEG, PNG, WEBP, GIF or BMP image." in page.text()
+            assert "The probability" not in page.text()
+            assert "Error" not in page.text()
+            asked = [url for url in page.requested if not url.startswith(("data:", "blob:"))]
+            assert len(asked) > 5
+            assert [url for url in asked if not url.startswith(f"{address}/")] == []
+
+    assert serve_for(visit, run_of(3), monkeypatch, capsys) == ""
+    assert not uploads[0].exists()
 
 
-def test_ctrl_c_ends_the_server_in_order(served: Served) -> None:
-    process, address = served
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=30) as page:
-        assert page.status == 200
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (0, "")
+def test_the_page_is_this_machines_alone(
+    run_of: RunOf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def visit(address: str) -> None:
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(address, timeout=30) as page:
+            assert b"catdog" in page.read()
+        other = urllib.request.Request(address, headers={"Host": "elsewhere.example"})
+        with pytest.raises(urllib.error.HTTPError, match="400") as refusal:
+            direct.open(other, timeout=30)
+        refusal.value.close()
+
+    assert serve_for(visit, run_of(1), monkeypatch, capsys) == ""
 
 
 def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """A page on this machine that says of a photo whether it shows a cat or a dog, and what the net went by."""
 
+import asyncio
 import base64
 import html
 import io
@@ -229,18 +230,30 @@ def server(blocks: gradio.Blocks) -> uvicorn.Server:
 def serve(photos: PhotoClassifier, name: str, port: int | None, open_browser: bool) -> None:
     """Serve the page until Ctrl-C; its address is printed. Photos that were dropped are deleted at the end.
 
+    Args:
+        photos: the networks.
+        name: where they come from, for the heading.
+        port: see `listening`.
+        open_browser: show the page in the machine's browser.
+
     Raises:
         InputError: there is no such port to be had.
     """
-    with listening(port) as listener, TemporaryDirectory() as uploads:
-        os.environ["GRADIO_TEMP_DIR"] = uploads
+
+    async def run(listener: socket.socket) -> None:
+        ready = server(page(photos, name))  # here, because outside of a loop Gradio opens some and forgets them
         address = f"http://{HOST}:{listener.getsockname()[1]}"
-        ready = server(page(photos, name))
         print(f"{address} (Ctrl-C ends it)", flush=True)
         if open_browser:
             webbrowser.open(address)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends it like Ctrl-C
+        await ready.serve(sockets=[listener])
+
+    with listening(port) as listener, TemporaryDirectory() as uploads:
+        os.environ["GRADIO_TEMP_DIR"] = uploads
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends it like Ctrl-C
         try:
-            ready.run(sockets=[listener])
+            asyncio.run(run(listener))
         except KeyboardInterrupt:  # which uvicorn raises again after an orderly end
             print()
+        finally:
+            signal.signal(signal.SIGTERM, before)
