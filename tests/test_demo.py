@@ -152,10 +152,9 @@ def test_a_browser_shows_the_answer(
             page.upload(photo)
             page.wait_for("document.querySelector('.answer') !== null")
             assert f"The probability of dogs is {expected:.3f}" in page.text()
-            assert page.evaluate(
-                "[...document.querySelectorAll('.units img')].every(image => image.naturalWidth == 16)"
-            )
-            uploads = Path(os.environ["GRADIO_TEMP_DIR"])
+            assert page.evaluate("[...document.querySelectorAll('.units img')].every(image => image.naturalWidth)")
+            uploads.append(Path(os.environ["GRADIO_TEMP_DIR"]))
+            assert list(uploads[0].rglob(photo.name))
             page.upload(tmp_path / "notes.txt")
             page.wait_for("document.querySelector('.refused') !== null")
             assert "'notes.txt' cannot be read as a photo: no JPEG, PNG, WEBP, GIF or BMP image." in page.text()
