@@ -21,6 +21,7 @@ import torch
 
 from browser import browsing
 from catdog import demo
+from catdog.answer import answer, heading
 from catdog.classifier import CatDogClassifier
 from catdog.data.drawn import draw_photo
 from catdog.errors import InputError
@@ -50,7 +51,7 @@ def test_the_answer_is_the_classifiers(run_of: RunOf, photo: Path, replicas: int
     photos = PhotoClassifier.load(checkpoint_of(run_of(replicas)))
     pixels = read_photo(photo, 16)
     probabilities = photos.probabilities(pixels[None])[:, 0]
-    said = text_of(demo.answer(photos, str(photo)))
+    said = text_of(answer(photos, str(photo)))
     mean = probabilities.mean().item()
     assert said.startswith(f"dogs {mean:.1%}" if mean > 0.5 else f"cats {1 - mean:.1%}")
     assert f"The probability of dogs is {mean:.3f}" in said
@@ -69,16 +70,16 @@ def test_other_nets_and_names(tmp_path: Path, photo: Path, hidden: list[int], sa
     photos = PhotoClassifier(
         CatDogClassifier(hidden=hidden, lr=0.1, replicas=1, image_size=8, class_names=names, seed=0)
     )
-    page = demo.answer(photos, str(photo))
+    page = answer(photos, str(photo))
     page.encode()  # as the server does
     assert said in page
     assert "<b>" not in page.replace('<b style="left: ', "")
     assert "&lt;b&gt;" in page
     (tmp_path / "<i>.jpg").write_text("no photo")
-    refused = demo.answer(photos, str(tmp_path / "<i>.jpg"))
+    refused = answer(photos, str(tmp_path / "<i>.jpg"))
     assert "<i>" not in refused
     assert text_of(refused) == "'<i>.jpg' cannot be read as a photo: no JPEG, PNG, WEBP, GIF or BMP image."
-    head = demo.heading(photos, "<i>\udcff")
+    head = heading(photos, "<i>\udcff")
     head.encode()
     assert text_of(head).startswith(r"<b> or chiens\udcff? ")
     assert text_of(head).endswith(r" · <i>\udcff")
@@ -87,7 +88,7 @@ def test_other_nets_and_names(tmp_path: Path, photo: Path, hidden: list[int], sa
 def test_a_net_whose_units_are_all_silent(photo: Path) -> None:
     classifier = CatDogClassifier(hidden=[3], lr=0.1, replicas=1, image_size=8, class_names=["cats", "dogs"], seed=0)
     torch.nn.init.constant_(classifier.network.get_parameter("layers.0.bias"), -1000.0)
-    said = text_of(demo.answer(PhotoClassifier(classifier), str(photo)))
+    said = text_of(answer(PhotoClassifier(classifier), str(photo)))
     assert said.count("no vote") == 3
 
 

@@ -63,7 +63,7 @@ def read_photo(path: str | Path, image_size: int) -> Tensor:
             warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on odd files, which are decoded nevertheless
             pixels: NDArray[np.uint8] = decode(file, image_size)
     except Exception as error:  # of many kinds, see decode()
-        raise InputError(f"{Path(path).name!r} cannot be read as a photo: {reason(error)}") from error
+        raise InputError(f"{Path(path).name!r} cannot be read as a photo: {reason(error).rstrip('.')}") from error
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
 
