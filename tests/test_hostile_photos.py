@@ -189,7 +189,7 @@ UNREADABLE: dict[str, tuple[Write, str]] = {
         holds(
             b"RIFF\x24\0\0\0WEBPVP8X\x0a\0\0\0\x02\0\0\0\xff\x3f\0\xff\x3f\0ANIM\x06\0\0\0\xff\xff\xff\xff\0\0"
         ),
-        "exceeds",
+        "exceeds|could not create decoder object",
     ),
     "larger than any photo": (grow, "bytes; a photo has"),
     "broken link": (lambda path: path.symlink_to("nowhere"), "No such file"),
