@@ -22,13 +22,12 @@ import torch
 from browser import browsing
 from catdog import demo
 from catdog.answer import answer, heading
-from catdog.classifier import CatDogClassifier
 from catdog.data.drawn import draw_photo
 from catdog.errors import InputError
 from catdog.explanation import explain, read_photo
 from catdog.inference import PhotoClassifier
 from catdog.runs import checkpoint_of
-from conftest import ROOT, RunOf
+from conftest import ROOT, RunOf, make_classifier
 
 Visit = Callable[[str], None]
 
@@ -67,9 +66,7 @@ def test_the_answer_is_the_classifiers(run_of: RunOf, photo: Path, replicas: int
 @pytest.mark.parametrize(("hidden", "said"), [([], "no hidden units"), ([1], "Its only unit"), ([3, 2], "All units")])
 def test_other_nets_and_names(tmp_path: Path, photo: Path, hidden: list[int], said: str) -> None:
     names = ["<b>", "chiens\udcff"]  # as names of folders can be
-    photos = PhotoClassifier(
-        CatDogClassifier(hidden=hidden, lr=0.1, replicas=1, image_size=8, class_names=names, seed=0)
-    )
+    photos = PhotoClassifier(make_classifier(hidden=hidden, class_names=names))
     page = answer(photos, str(photo))
     page.encode()  # as the server does
     assert said in page
@@ -86,7 +83,7 @@ def test_other_nets_and_names(tmp_path: Path, photo: Path, hidden: list[int], sa
 
 
 def test_a_net_whose_units_are_all_silent(photo: Path) -> None:
-    classifier = CatDogClassifier(hidden=[3], lr=0.1, replicas=1, image_size=8, class_names=["cats", "dogs"], seed=0)
+    classifier = make_classifier(hidden=[3])
     torch.nn.init.constant_(classifier.network.get_parameter("layers.0.bias"), -1000.0)
     said = text_of(answer(PhotoClassifier(classifier), str(photo)))
     assert said.count("no vote") == 3

@@ -7,21 +7,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catdog.classifier import CatDogClassifier
 from catdog.data import FolderSource, to_images
 from catdog.errors import InputError
 from catdog.explanation import explain, read_photo
 from catdog.inference import PhotoClassifier
+from conftest import make_classifier
 from test_hostile_photos import READABLE, png
 
 SIZE = 6
 
 
 def classifier(hidden: list[int], replicas: int, seed: int = 0) -> PhotoClassifier:
-    names = ["cats", "dogs"]
-    return PhotoClassifier(
-        CatDogClassifier(hidden=hidden, lr=0.1, replicas=replicas, image_size=SIZE, class_names=names, seed=seed)
-    )
+    return PhotoClassifier(make_classifier(hidden=hidden, replicas=replicas, image_size=SIZE, seed=seed))
 
 
 def random_pixels(seed: int) -> torch.Tensor:

@@ -16,14 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from catdog.classifier import CatDogClassifier
 from catdog.data.drawn import draw_photo
 from catdog.errors import InputError
 from catdog.explanation import read_photo
 from catdog.export import DETAILS, FORMATS, Export, MeanProbability, export
 from catdog.inference import PhotoClassifier
 from catdog.runs import FinishedRun, checkpoint_of
-from conftest import ROOT, RunOf
+from conftest import RECIPE, ROOT, RunOf, make_classifier
 
 ExportOf = Callable[[str, int], Export]
 
@@ -58,6 +57,20 @@ RUNS = {"onnx": run_onnx, "torch-export": run_torch}
 def drawn(path: Path) -> Path:
     draw_photo(np.random.default_rng(3), is_dog=True, image_size=60).resize((60, 41)).save(path)
     return path
+
+
+@pytest.mark.parametrize("format", ["onnx", "torch-export"])
+def test_a_recipe_is_exported_with_all_that_it_does(tmp_path: Path, format: str) -> None:
+    """Whitening, LayerNorm, GELU and the mean over ten views."""
+    net = make_classifier(hidden=[6], replicas=2, image_size=12, **RECIPE)
+    net.fit_whitening([torch.randn(50, 3, 12, 12, generator=torch.Generator().manual_seed(0))])
+    checkpoint = {"hyper_parameters": dict(net.hparams), "state_dict": net.state_dict()}
+    torch.save(checkpoint, tmp_path / "net.ckpt")
+    path = export(tmp_path / "net.ckpt", format).path
+    pixels = np.random.default_rng(7).integers(0, 256, (5, 3, 12, 12), dtype=np.uint8)
+    expected = PhotoClassifier(net).probabilities(torch.from_numpy(pixels)).mean(0).numpy()
+    np.testing.assert_allclose(RUNS[format](path, pixels), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(RUNS[format](path, pixels[:1]), expected[:1], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("format", "replicas"), [("onnx", 1), ("onnx", 3), ("torch-export", 3)])
@@ -131,7 +144,7 @@ def test_a_file_says_how_to_use_it_and_nothing_of_the_machine(export_of: ExportO
 @pytest.mark.parametrize("format", FORMATS)
 def test_logistic_regression_and_odd_names(format: str, tmp_path: Path) -> None:
     names = ["Kätzchen\udcff\n", "{dogs}"]
-    classifier = CatDogClassifier(hidden=[], lr=0.1, replicas=2, image_size=8, class_names=names, seed=0)
+    classifier = make_classifier(replicas=2, class_names=names)
     checkpoint = tmp_path / "{größte}.ckpt"
     torch.save({"hyper_parameters": dict(classifier.hparams), "state_dict": classifier.state_dict()}, checkpoint)
     made = export(checkpoint, format)

@@ -11,7 +11,7 @@ from torch import Tensor
 from catdog.errors import InputError
 from catdog.explanation import Explanation, Unit, explain, read_photo
 from catdog.inference import PhotoClassifier
-from catdog.network import net_name
+from catdog.network import net_title
 
 COARSE = 64  # pixels; smaller pictures are shown with their squares, larger ones smoothly
 
@@ -19,8 +19,8 @@ STYLE = """
 .gradio-container {width: 100%; max-width: 58rem !important; margin: 0 auto !important; padding: 0 !important}
 .gradio-container main {padding: 2.5rem .6rem !important}
 .html-container:has(.catdog) {padding: 0 !important}
-.catdog {--first: #b04d06; --second: #1d5fa8; --quiet: #59616e; line-height: 1.5; color: var(--body-text-color)}
-.dark .catdog {--first: #f0a35e; --second: #7db7f5; --quiet: #a9b1bd}
+.catdog {--first: #1d5fa8; --second: #b04d06; --quiet: #59616e; line-height: 1.5; color: var(--body-text-color)}
+.dark .catdog {--first: #7db7f5; --second: #f0a35e; --quiet: #a9b1bd}
 .catdog h1 {font-size: 1.9rem; font-weight: 600; margin: 0; overflow-wrap: anywhere}
 .catdog h2 {font-size: 1.15rem; font-weight: 600; margin: 2.2rem 0 .2rem}
 .catdog p {margin: .2rem 0; overflow-wrap: anywhere}
@@ -45,7 +45,7 @@ STYLE = """
 .catdog .vote {font-weight: 600; font-size: 1rem}
 .catdog .bar {height: .3rem; border-radius: .15rem; margin: .2rem 0; background: var(--border-color-primary)}
 .catdog .bar div {height: 100%; border-radius: .15rem; background: var(--quiet)}
-.catdog .refused {margin-top: 1rem; padding: .9rem 1.1rem; border-left: .3rem solid var(--first);
+.catdog .refused {margin-top: 1rem; padding: .9rem 1.1rem; border-left: .3rem solid #b04d06;
   background: var(--background-fill-secondary)}
 @media (max-width: 40rem) {
   .catdog .answer {grid-template-columns: 1fr; gap: 1rem}
@@ -58,8 +58,8 @@ STYLE = """
 def heading(photos: PhotoClassifier, name: str) -> str:
     """The top of the page, as HTML; `name` says where the networks come from."""
     first, second = map(_text, photos.class_names)
-    hidden, nets = photos.classifier.hparams["hidden"], len(photos.classifier.seeds)
-    shape = f"{net_name(hidden)} {hidden}" if net_name(hidden) != str(hidden) else str(hidden)
+    options, nets = photos.classifier.hparams, len(photos.classifier.seeds)
+    shape = net_title(options["hidden"], options["whitening"])
     told = f"{shape}{f', {nets} nets' if nets > 1 else ''} · {_text(name)}"
     return f'<div class="catdog"><h1>{first} or {second}?</h1><p class="quiet">{told}</p></div>'
 

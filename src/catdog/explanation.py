@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from catdog.classifier import CatDogClassifier
 from catdog.data import to_images
 from catdog.data.decoding import decode, open_photo, reason
 from catdog.errors import InputError
@@ -70,8 +71,8 @@ def read_photo(path: str | Path, image_size: int) -> Tensor:
 def explain(photos: PhotoClassifier, pixels: Tensor, most_units: int = 8) -> Explanation:
     """What the networks make of a photo, and why.
 
-    A unit's vote is its activation times the gradient of the logit with respect to it: for one hidden layer of ReLU
-    units just what it adds to the logit. A network without hidden layers has one unit, whose vote is its logit.
+    A unit's vote is what it adds to the logit, see `contributions`. A network without hidden layers has one unit, whose
+    vote is its logit.
 
     Args:
         photos: the networks.
@@ -92,11 +93,27 @@ def explain(photos: PhotoClassifier, pixels: Tensor, most_units: int = 8) -> Exp
     return Explanation(pixels, probabilities, units, replicas * width)
 
 
+def contributions(classifier: CatDogClassifier, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Of every hidden layer the activations, and what they add to the logit: both float32 (replicas, photos, units).
+
+    That is the activation times the slope of the logit along it. In the last hidden layer it is the activation times
+    the outgoing weight, in earlier ones, to first order, what the logit would lose without the unit.
+
+    Args:
+        classifier: the networks, of which a replica's logit does not depend on another's units.
+        images: float32 (photos, 3, image_size, image_size).
+    """
+    images = images.detach().requires_grad_()  # the weights may be frozen, and the way to the logit needs a start
+    *hidden, logits = classifier.network.activations(images)
+    slopes = torch.autograd.grad(logits.sum(), hidden) if hidden else ()
+    return [(values.detach(), (values * slope).detach()) for values, slope in zip(hidden, slopes, strict=True)]
+
+
 def _first_layer(photos: PhotoClassifier, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Activations and votes of the first layer's units, both float32 (replicas, units)."""
-    images = to_images(pixels[None].float()).requires_grad_()  # the weights' gradients are off, the path needs one
-    first, *later = photos.classifier.network.activations(images)
-    if not later:
-        return first[:, 0].detach(), first[:, 0].detach()
-    (gradient,) = torch.autograd.grad(later[-1].sum(), first)  # no replica's logit depends on another's units
-    return first[:, 0].detach(), (gradient * first)[:, 0].detach()
+    images = to_images(pixels[None].float())
+    if not photos.classifier.hparams["hidden"]:
+        logits = photos.classifier.network(images)
+        return logits, logits
+    activations, votes = contributions(photos.classifier, images)[0]
+    return activations[:, 0], votes[:, 0]

@@ -56,10 +56,11 @@ def slight_views(images: Tensor) -> list[Tensor]:
 
     Takes and gives float32 images of shape (batch, channels, height, width).
     """
+    # Below, images.shape[0] and not len(images), which would fix the batch size of exported networks.
     steps = (-SHIFT, SHIFT)
     corners = [(ZOOM, across, down) for across in steps for down in steps]
     thetas = [[[zoom, 0.0, across], [0.0, zoom, down]] for zoom, across, down in corners]
-    views = [images, *(_sample(images, images.new_tensor(theta).expand(len(images), 2, 3)) for theta in thetas)]
+    views = [images, *(_sample(images, images.new_tensor(theta).expand(images.shape[0], 2, 3)) for theta in thetas)]
     return [*views, *(view.flip(3) for view in views)]
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from catdog.classifier import CatDogClassifier
 from catdog.data import to_images
+from catdog.explanation import contributions
 from catdog.inference import PhotoClassifier
 
 BATCH = 256  # photos that go through the network at a time
@@ -20,9 +21,7 @@ CERTAIN = 5  # standard deviations of a chance cosine; a larger one cannot be by
 class Layer:
     """A hidden layer of one network, over some photos.
 
-    A unit's contribution to a photo's logit is its activation times the slope of the logit along it. In the last
-    hidden layer that is the activation times the outgoing weight, and so all that the unit adds. In earlier layers it
-    is, to first order, what the logit would lose without the unit.
+    What a unit adds to a photo's logit: see `contributions`.
 
     Attributes:
         activations: float32 (photos, units).
@@ -155,13 +154,7 @@ def _batches(pixels: Tensor) -> Iterator[Tensor]:
 
 def _measure(classifier: CatDogClassifier, images: Tensor, replica: int) -> list[tuple[Tensor, Tensor]]:
     """Activations and contributions, (photos, units), of every hidden layer."""
-    # The weights are frozen, so it is from the images on that PyTorch has to keep track.
-    *hidden, logits = classifier.network.activations(images.requires_grad_())
-    if not hidden:
-        return []
-    slopes = torch.autograd.grad(logits[replica].sum(), hidden)
-    activations = [values[replica].detach() for values in hidden]
-    return [(values, values * slope[replica]) for values, slope in zip(activations, slopes, strict=True)]
+    return [(activations[replica], added[replica]) for activations, added in contributions(classifier, images)]
 
 
 def _learnt(classifier: CatDogClassifier, replica: int) -> Tensor | None:
