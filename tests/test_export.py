@@ -59,21 +59,20 @@ def drawn(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("format", ["onnx", "torch-export"])
-def test_a_recipe_is_exported_with_all_that_it_does(tmp_path: Path, format: str) -> None:
+def test_a_recipe_is_exported_with_all_that_it_does(tmp_path: Path) -> None:
     """Whitening, LayerNorm, GELU and the mean over ten views."""
     net = make_classifier(hidden=[6], replicas=2, image_size=12, **RECIPE)
     net.fit_whitening([torch.randn(50, 3, 12, 12, generator=torch.Generator().manual_seed(0))])
     checkpoint = {"hyper_parameters": dict(net.hparams), "state_dict": net.state_dict()}
     torch.save(checkpoint, tmp_path / "net.ckpt")
-    path = export(tmp_path / "net.ckpt", format).path
+    path = export(tmp_path / "net.ckpt", "onnx").path
     pixels = np.random.default_rng(7).integers(0, 256, (5, 3, 12, 12), dtype=np.uint8)
     expected = PhotoClassifier(net).probabilities(torch.from_numpy(pixels)).mean(0).numpy()
-    np.testing.assert_allclose(RUNS[format](path, pixels), expected, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(RUNS[format](path, pixels[:1]), expected[:1], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(run_onnx(path, pixels), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(run_onnx(path, pixels[:1]), expected[:1], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("format", "replicas"), [("onnx", 1), ("onnx", 3), ("torch-export", 3)])
+@pytest.mark.parametrize(("format", "replicas"), [("onnx", 3), ("torch-export", 3)])
 def test_a_file_gives_what_its_checkpoint_gives(export_of: ExportOf, run_of: RunOf, format: str, replicas: int) -> None:
     path, photos = export_of(format, replicas).path, PhotoClassifier.load(checkpoint_of(run_of(replicas)))
     shown = FinishedRun.open(run_of(replicas)).data().store.pixels.numpy()

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional
 
 from catdog.views import RandomViews, slight_views
 from conftest import MakeData
@@ -37,6 +38,13 @@ def test_views_keep_the_asked_zoom_shift_and_turn() -> None:
         margin = 0.02 * (high - low)
         assert values.min() == pytest.approx(low, abs=4 * margin)
         assert values.max() == pytest.approx(high, abs=4 * margin)
+
+
+def test_photos_are_sampled_as_pytorch_does() -> None:
+    images, theta = torch.rand(5, 3, 8, 6), torch.randn(5, 2, 3)
+    grid = functional.affine_grid(theta, [5, 3, 8, 6], align_corners=False)
+    expected = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    torch.testing.assert_close(RandomViews().transform(images, {"theta": theta}), expected, atol=1e-5, rtol=0)
 
 
 def test_what_lies_outside_of_the_photo_is_its_reflection() -> None:

@@ -16,6 +16,7 @@ from catdog.statistics import wilson_interval
 
 LONGEST_NAME = 18  # letters of a class's name that the figure has room for
 MOST_THIN_LINES = 20
+CLASS_COLORS = (TRAIN_COLOR, VAL_COLOR)  # of class 0 and class 1, as on the other pages
 THIN: dict[str, Any] = {"color": TRAIN_COLOR, "alpha": 0.25, "linewidth": 0.9}
 
 
@@ -94,7 +95,8 @@ def _precision_recall(
     axes: Axes, lines: Sequence[Tensor], logits: Tensor, labels: Tensor, one: Mapping[str, Any], names: Sequence[str]
 ) -> None:
     """Either class against the other: unlike the ROC curve, the two differ."""
-    for label, color in ((1, TRAIN_COLOR), (0, VAL_COLOR)):
+    for label in (1, 0):
+        color = CLASS_COLORS[label]
         sign, own = (1, labels) if label else (-1, 1 - labels)
         for thin in lines:
             recall, precision = precision_recall_curve(sign * thin, own)
