@@ -17,7 +17,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with told_in_a_sentence():
         check_packages("the demo", "demo", ["gradio"])
-        from catdog.demo import serve
+        from catdog.demo.server import serve
         from catdog.inference import PhotoClassifier
         from catdog.runs import checkpoint_of
 

@@ -29,10 +29,13 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw the first 100 photos there, .png or .jpg")
     arguments = parser.parse_args()
     with told_in_a_sentence():
-        from catdog import prediction, verdicts  # here, because PyTorch takes seconds that --help need not wait for
+        from catdog.prediction import (  # here, because PyTorch takes seconds that --help need not wait for
+            predicting,
+            verdicts,
+        )
 
         files = verdicts.Files(arguments.csv, arguments.json, arguments.sheet)
-        paths = prediction.expand(arguments.photos, sys.stdin.buffer, arguments.null)
+        paths = predicting.expand(arguments.photos, sys.stdin.buffer, arguments.null)
         status = verdicts.tell(arguments.model, paths, files)
     sys.exit(status)
 

@@ -20,11 +20,11 @@ import pytest
 import torch
 
 from browser import browsing
-from catdog import demo
-from catdog.answer import answer, heading
 from catdog.data.drawn import draw_photo
+from catdog.demo import server
+from catdog.demo.answer import answer, heading
+from catdog.demo.explanation import explain, read_photo
 from catdog.errors import InputError
-from catdog.explanation import explain, read_photo
 from catdog.inference import PhotoClassifier
 from catdog.runs import checkpoint_of
 from conftest import ROOT, RunOf, make_classifier
@@ -90,24 +90,24 @@ def test_a_net_whose_units_are_all_silent(photo: Path) -> None:
 
 
 def test_a_taken_port_gets_a_sentence_and_no_port_the_next_free_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server((demo.HOST, 0)) as taken:
+    with socket.create_server((server.HOST, 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=f"^--port {port} cannot be used: Address already in use; leave it out"):
-            demo.listening(port).__enter__()
-        monkeypatch.setattr(demo, "FIRST_PORT", port)
-        with demo.listening(None) as listener:
+            server.listening(port).__enter__()
+        monkeypatch.setattr(server, "FIRST_PORT", port)
+        with server.listening(None) as listener:
             assert listener.getsockname()[0] == "127.0.0.1"
-            assert port < listener.getsockname()[1] < port + demo.PORTS
-        monkeypatch.setattr(demo, "PORTS", 1)
+            assert port < listener.getsockname()[1] < port + server.PORTS
+        monkeypatch.setattr(server, "PORTS", 1)
         with pytest.raises(InputError, match=f"^the ports {port} to {port} are all taken; give another with --port$"):
-            demo.listening(None).__enter__()
+            server.listening(None).__enter__()
     with pytest.raises(InputError, match="^--port 70000 cannot be used: .*0-65535"):
-        demo.listening(70000).__enter__()
+        server.listening(70000).__enter__()
 
 
 def serve_for(visit: Visit, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     """Run the command for a visit of its page, then press Ctrl-C; returns what it has printed."""
-    with socket.create_server((demo.HOST, 0)) as free:
+    with socket.create_server((server.HOST, 0)) as free:
         port = free.getsockname()[1]
     monkeypatch.setattr(sys, "argv", ["scripts/demo.py", str(run), "--port", str(port)])
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")  # put back afterwards

@@ -13,8 +13,8 @@ from PIL import Image
 from catdog import resumption
 from catdog.errors import InputError
 from catdog.evaluation import Evaluation, places
+from catdog.evaluation.samples import match_classes
 from catdog.runs import FinishedRun
-from catdog.samples import match_classes
 from conftest import ROOT, MakeData, RunOf
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catdog.data import FolderSource, to_images
+from catdog.demo.explanation import explain, read_photo
 from catdog.errors import InputError
-from catdog.explanation import explain, read_photo
 from catdog.inference import PhotoClassifier
 from conftest import make_classifier
 from test_hostile_photos import READABLE, png

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from catdog.data.drawn import draw_photo
+from catdog.demo.explanation import read_photo
 from catdog.errors import InputError
-from catdog.explanation import read_photo
 from catdog.export import DETAILS, FORMATS, Export, MeanProbability, export
 from catdog.inference import PhotoClassifier
 from catdog.runs import FinishedRun, checkpoint_of

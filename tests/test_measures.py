@@ -5,8 +5,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from catdog import figures
-from catdog.measures import BINS, calibrated_errors, measure, measure_one, reliability
+from catdog.evaluation.figure import draw
+from catdog.evaluation.measures import BINS, calibrated_errors, measure, measure_one, reliability
 from catdog.statistics import mean_accuracy, wilson_interval
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -101,7 +101,7 @@ def test_photos_and_nets_at_the_edge_are_measured_and_drawn(
     own = found["nets"][0]
     assert own["accuracy"] == pytest.approx(np.mean([(z > 0) == bool(y) for z, y in zip(logits, labels, strict=True)]))
     assert sum(row["photos"] for row in own["reliability"]) == len(labels)
-    figures.evaluation(given.double(), truth, found, ("cats", "dogs"), "a net")
+    draw(given.double(), truth, found, ("cats", "dogs"), "a net")
 
 
 def test_a_class_that_is_never_named_has_no_precision() -> None:

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from catdog import verdicts
 from catdog.errors import InputError
 from catdog.inference import PhotoClassifier
-from catdog.prediction import BATCH, Prediction, expand, predict
+from catdog.prediction import verdicts
+from catdog.prediction.predicting import BATCH, Prediction, expand, predict
 from catdog.runs import FinishedRun
 from conftest import ROOT, RunOf, make_classifier
 

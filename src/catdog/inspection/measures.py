@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from catdog.classifier import CatDogClassifier
+from catdog.contributions import contributions
 from catdog.data import to_images
-from catdog.explanation import contributions
 from catdog.inference import PhotoClassifier
 
 BATCH = 256  # photos that go through the network at a time

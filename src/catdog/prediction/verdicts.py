@@ -18,7 +18,7 @@ from catdog.figures import contact_sheet
 from catdog.figures.photos import SIDE
 from catdog.inference import PhotoClassifier
 from catdog.names import shown
-from catdog.prediction import Prediction, predict
+from catdog.prediction.predicting import Prediction, predict
 from catdog.record import write_atomically
 from catdog.runs import checkpoint_of
 

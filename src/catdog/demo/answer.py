@@ -8,8 +8,8 @@ from statistics import mean, stdev
 from PIL import Image
 from torch import Tensor
 
+from catdog.demo.explanation import Explanation, Unit, explain, read_photo
 from catdog.errors import InputError
-from catdog.explanation import Explanation, Unit, explain, read_photo
 from catdog.inference import PhotoClassifier
 from catdog.network import net_title
 

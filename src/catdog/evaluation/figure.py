@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from catdog.classifier import mean_logits
+from catdog.evaluation.measures import precision_recall_curve, roc_curve, with_interval
 from catdog.figures.curves import TRAIN_COLOR, VAL_COLOR
-from catdog.measures import precision_recall_curve, roc_curve, with_interval
 from catdog.names import shown
 from catdog.statistics import wilson_interval
 
@@ -20,15 +20,13 @@ CLASS_COLORS = (TRAIN_COLOR, VAL_COLOR)  # of class 0 and class 1, as on the oth
 THIN: dict[str, Any] = {"color": TRAIN_COLOR, "alpha": 0.25, "linewidth": 0.9}
 
 
-def evaluation(
-    logits: Tensor, labels: Tensor, measured: Mapping[str, Any], class_names: Sequence[str], title: str
-) -> Figure:
+def draw(logits: Tensor, labels: Tensor, measured: Mapping[str, Any], class_names: Sequence[str], title: str) -> Figure:
     """Four panels on one net; of several replicas on their ensemble, with a thin line for each of them.
 
     Args:
         logits: of class 1, float64 (replicas, photos).
         labels: 0 or 1, (photos,).
-        measured: what `catdog.measures.measure` gives for these.
+        measured: what `catdog.evaluation.measures.measure` gives for these.
         class_names: names of class 0 and class 1.
         title: what was evaluated.
     """

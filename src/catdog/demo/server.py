@@ -15,8 +15,8 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from catdog.answer import STYLE, answer, heading
 from catdog.data.decoding import FORMATS
+from catdog.demo.answer import STYLE, answer, heading
 from catdog.errors import InputError
 from catdog.inference import PhotoClassifier
 

@@ -11,8 +11,8 @@ from scipy.stats import rankdata
 from torch import Tensor
 from torchmetrics.functional import classification
 
-from catdog.auc import mean_auc
 from catdog.classifier import losses, mean_logits
+from catdog.evaluation.auc import mean_auc
 from catdog.statistics import mean_accuracy, wilson_interval
 
 BINS = 15  # of equal width, of the probability of class 1

@@ -12,13 +12,14 @@ from typing import Any
 from catdog import figures
 from catdog.classifier import mean_logits
 from catdog.errors import InputError
+from catdog.evaluation.figure import draw
+from catdog.evaluation.measures import measure, with_interval
+from catdog.evaluation.samples import Sample, of_folder, of_test_part
 from catdog.inference import PhotoClassifier
-from catdog.measures import measure, with_interval
 from catdog.names import shown
 from catdog.network import net_title
 from catdog.record import PACKAGES, write_atomically
 from catdog.runs import FinishedRun
-from catdog.samples import Sample, of_folder, of_test_part
 
 MOST_MISTAKES = 16  # on the sheet
 NUMBERS = {
@@ -71,7 +72,7 @@ class Evaluation:
         logits = mean_logits(sample.logits.double(), dim=0)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            figure = figures.evaluation(sample.logits.double(), sample.labels, self.measured, names, self.title)
+            figure = draw(sample.logits.double(), sample.labels, self.measured, names, self.title)
             figure.savefig(folder / "evaluation.png", dpi=110)
             worst = figures.worst_mistakes(sample.labels, logits.sigmoid())
             pictures = [sample.picture(position) for position in worst[:MOST_MISTAKES].tolist()]

@@ -12,7 +12,7 @@ from catdog.data import CatDogDataModule, FileSource, FolderSource, UnreadablePh
 from catdog.errors import InputError
 from catdog.figures.photos import SIDE, as_photo
 from catdog.inference import PhotoClassifier
-from catdog.prediction import judge
+from catdog.prediction.predicting import judge
 from catdog.runs import FinishedRun
 
 SUFFIX_OF_PLURAL = "s"

@@ -1,0 +1,22 @@
+"""What each hidden unit adds to a network's answer."""
+
+import torch
+from torch import Tensor
+
+from catdog.classifier import CatDogClassifier
+
+
+def contributions(classifier: CatDogClassifier, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Of every hidden layer the activations, and what they add to the logit: both float32 (replicas, photos, units).
+
+    That is the activation times the slope of the logit along it. In the last hidden layer it is the activation times
+    the outgoing weight, in earlier ones, to first order, what the logit would lose without the unit.
+
+    Args:
+        classifier: the networks, of which a replica's logit does not depend on another's units.
+        images: float32 (photos, 3, image_size, image_size).
+    """
+    images = images.detach().requires_grad_()  # the weights may be frozen, and the way to the logit needs a start
+    *hidden, logits = classifier.network.activations(images)
+    slopes = torch.autograd.grad(logits.sum(), hidden) if hidden else ()
+    return [(values.detach(), (values * slope).detach()) for values, slope in zip(hidden, slopes, strict=True)]
