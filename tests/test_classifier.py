@@ -148,6 +148,17 @@ def test_options_without_sense_are_refused(key: str, value: Any, allowed: str) -
 def test_more_components_than_pixels_are_refused() -> None:
     with pytest.raises(InputError, match="model.whitening is a number of principal components, at most 192, got 193"):
         make_classifier(whitening=193)
+    with pytest.raises(InputError, match="model.edges is a number of principal components, at most 32, got 33"):
+        make_classifier(edges=33)
+
+
+def test_batches_of_training_images_may_share_their_memory() -> None:
+    images, buffer = torch.rand(40, 3, 8, 8), torch.empty(10, 3, 8, 8)
+    one, other = make_classifier(whitening=5, edges=5), make_classifier(whitening=5, edges=5)
+    one.fit_features([images])
+    other.fit_features(buffer.copy_(batch) for batch in images.split(10))
+    for name, value in one.named_buffers():
+        assert value.equal(other.get_buffer(name)), name
 
 
 def test_test_time_augmentation_averages_the_probabilities_of_ten_views() -> None:

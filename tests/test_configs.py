@@ -82,7 +82,7 @@ def test_a_recipe_sets_its_data_and_epochs_and_the_command_line_has_the_last_wor
     config = composed("model=whitened", "trainer=cpu", "data=folder")
     assert (config.data.image_size, config.data.augment, config.trainer.max_epochs) == (32, True, 200)
     assert (config.trainer.accelerator, config.data.source._target_) == ("cpu", "catdog.data.FolderSource")
-    assert (config.model.hidden, config.test_weights) == ([1024], "last")
+    assert (config.model.hidden, config.test_weights) == ([512], "last")
     config = composed("model=whitened", "trainer.max_epochs=3", "data.image_size=16", "test_weights=best")
     assert (config.data.image_size, config.trainer.max_epochs, config.test_weights) == (16, 3, "best")
 
@@ -91,7 +91,7 @@ def test_a_recipe_sets_its_data_and_epochs_and_the_command_line_has_the_last_wor
     "ingredient", [path.stem for path in sorted((CONF / "without").glob("*.yaml")) if path.stem != "nothing"]
 )
 def test_a_recipe_without_an_ingredient_differs_in_one_key(ingredient: str) -> None:
-    whole, lacking = (composed("model=whitened", f"without={name}") for name in ("nothing", ingredient))
+    whole, lacking = (composed("model=edges", f"without={name}") for name in ("nothing", ingredient))
     changed = [
         f"{group}.{key}" for group in ("data", "model", "trainer") for key in whole[group]
         if whole[group][key] != lacking[group][key]

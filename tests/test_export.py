@@ -62,7 +62,7 @@ def drawn(path: Path) -> Path:
 def test_a_recipe_is_exported_with_all_that_it_does(tmp_path: Path) -> None:
     """Whitening, LayerNorm, GELU and the mean over ten views."""
     net = make_classifier(hidden=[6], replicas=2, image_size=12, **RECIPE)
-    net.fit_whitening([torch.randn(50, 3, 12, 12, generator=torch.Generator().manual_seed(0))])
+    net.fit_features([torch.randn(50, 3, 12, 12, generator=torch.Generator().manual_seed(0))])
     checkpoint = {"hyper_parameters": dict(net.hparams), "state_dict": net.state_dict()}
     torch.save(checkpoint, tmp_path / "net.ckpt")
     path = export(tmp_path / "net.ckpt", "onnx").path

@@ -265,11 +265,11 @@ def test_odd_names_are_shown_as_they_are_and_do_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("hidden", "replicas", "options"),
-    [([], 2, {}), ([1, 2], 2, {}), ([512, 20], 1, {}), ([5], 2, RECIPE | {"whitening": 2})],
+    [([], 2, {}), ([1, 2], 2, {}), ([512, 20], 1, {}), ([5], 2, RECIPE | {"whitening": 2, "edges": 0})],
 )
 def test_every_net_has_a_page_and_a_picture(hidden: list[int], replicas: int, options: dict[str, Any]) -> None:
     net = classifier(hidden, replicas=replicas, **options)
-    net.fit_whitening([torch.randn(20, 3)])
+    net.fit_features([torch.randn(20, 3, 1, 1)])
     found = look_into(PhotoClassifier(net), BLACK, RED, WHITE, replica=replicas - 1)
     exhibition = tell(found, record_of(found, replicas), replicas - 1, EXERCISE | options)
     tags = assert_stands_alone(page(exhibition))

@@ -6,48 +6,49 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from catdog.edges import edges
 from catdog.errors import InputError
 from catdog.network import FullyConnected, thinned_out
 
 
-@given(inputs=st.integers(1, 40), hidden=st.lists(st.integers(1, 9), max_size=4), replicas=st.integers(1, 3))
-def test_layers_have_the_widths_asked_for(inputs: int, hidden: list[int], replicas: int) -> None:
-    network = FullyConnected(inputs, hidden, seeds=range(replicas))
-    widths = [inputs, *hidden, 1]
+@given(image_size=st.integers(1, 5), hidden=st.lists(st.integers(1, 9), max_size=4), replicas=st.integers(1, 3))
+def test_layers_have_the_widths_asked_for(image_size: int, hidden: list[int], replicas: int) -> None:
+    network = FullyConnected(image_size, hidden, seeds=range(replicas))
+    widths = [3 * image_size**2, *hidden, 1]
     expected = sum(a * b + b for a, b in itertools.pairwise(widths))
     assert sum(parameter.numel() for parameter in network.parameters()) == replicas * expected
-    activations = network.activations(torch.randn(3, inputs))
+    activations = network.activations(torch.randn(3, 3, image_size, image_size))
     assert [values.shape for values in activations] == [(replicas, 3, width) for width in widths[1:]]
     assert all((values >= 0).all() for values in activations[:-1])
 
 
 def test_no_hidden_layer_is_logistic_regression() -> None:
-    network = FullyConnected(6, [], seeds=[0])
-    images = torch.randn(2, 1, 2, 3)
+    network = FullyConnected(2, [], seeds=[0])
+    images = torch.randn(2, 3, 2, 2)
     weight, bias = network.parameters()
     torch.testing.assert_close(network(images)[0], (images.flatten(1) @ weight[0].T + bias[0]).squeeze(1))
 
 
 @pytest.mark.parametrize("seeds", [[0], [7, 3]])
 def test_replicas_start_as_the_same_layers_of_pytorch_do(seeds: list[int]) -> None:
-    network = FullyConnected(12, [5, 3], seeds)
-    images = torch.randn(4, 12)
+    network = FullyConnected(2, [5, 3], seeds)
+    images = torch.randn(4, 3, 2, 2)
     for seed, logits in zip(seeds, network(images), strict=True):
         torch.manual_seed(seed)
         plain = nn.Sequential(nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 3), nn.ReLU(), nn.Linear(3, 1))
-        torch.testing.assert_close(logits, plain(images).squeeze(1))
+        torch.testing.assert_close(logits, plain(images.flatten(1)).squeeze(1))
 
 
 @pytest.mark.parametrize("hidden", [[0], [5, -1], "abc", ["abc"], [2.5], [True], 4, None])
 def test_hidden_widths_without_sense_are_refused(hidden: object) -> None:
     with pytest.raises(InputError, match=r"model.hidden must be a list of whole numbers of at least 1.*got "):
-        FullyConnected(12, hidden, seeds=[0])  # type: ignore[arg-type]
+        FullyConnected(2, hidden, seeds=[0])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("activation", "plain_activation"), [("relu", nn.ReLU), ("gelu", nn.GELU)])
 def test_layer_norm_and_activations_are_those_of_pytorch(activation: str, plain_activation: type[nn.Module]) -> None:
-    network = FullyConnected(12, [5, 3], seeds=[7, 3], activation=activation, normalization="layer")
-    images = torch.randn(4, 12)
+    network = FullyConnected(2, [5, 3], seeds=[7, 3], activation=activation, normalization="layer")
+    images = torch.randn(4, 3, 2, 2)
     for seed, logits in zip([7, 3], network(images), strict=True):
         torch.manual_seed(seed)
         hidden = [
@@ -55,13 +56,13 @@ def test_layer_norm_and_activations_are_those_of_pytorch(activation: str, plain_
             for inputs, outputs in ((12, 5), (5, 3))
             for module in (nn.Linear(inputs, outputs), nn.LayerNorm(outputs), plain_activation())
         ]
-        torch.testing.assert_close(logits, nn.Sequential(*hidden, nn.Linear(3, 1))(images).squeeze(1))
+        torch.testing.assert_close(logits, nn.Sequential(*hidden, nn.Linear(3, 1))(images.flatten(1)).squeeze(1))
 
 
 def test_the_input_weights_are_what_every_pixel_counts_also_behind_a_whitening() -> None:
-    network = FullyConnected(12, [5], seeds=[7, 3], whitening=4)
+    network = FullyConnected(2, [5], seeds=[7, 3], whitening=4)
     assert network.whitening is not None
-    network.whitening.fit([torch.randn(50, 12)])
+    network.fit(torch.randn(50, 3, 2, 2))
     pixels = torch.randn(12, requires_grad=True)
     whitened = network.whitening(pixels[None])
     (first,) = torch.autograd.grad(network.layers[0](whitened)[1, 0, 2], pixels)
@@ -69,15 +70,27 @@ def test_the_input_weights_are_what_every_pixel_counts_also_behind_a_whitening()
 
 
 def test_dropout_leaves_units_out_in_training_only_and_each_replica_draws_its_own() -> None:
-    network = FullyConnected(12, [1000], seeds=[7, 3], dropout=0.25)
-    images = torch.randn(4, 12)
+    network = FullyConnected(2, [1000], seeds=[7, 3], dropout=0.25)
+    images = torch.randn(4, 3, 2, 2)
     generators = [torch.Generator().manual_seed(seed) for seed in (7, 3)]
     assert network(images).equal(network.activations(images, [])[-1].squeeze(2))
     thinned = network.activations(images, generators)[-1]
-    alone = FullyConnected(12, [1000], seeds=[3], dropout=0.25)
+    alone = FullyConnected(2, [1000], seeds=[3], dropout=0.25)
     own = alone.activations(images, [torch.Generator().manual_seed(3)])[-1]
     torch.testing.assert_close(thinned[1], own[0])
     hidden = torch.ones(1, 100, 1000)
     kept = thinned_out(hidden, 0.25, generators[:1])
     assert kept.unique().tolist() == pytest.approx([0, 4 / 3])
     assert kept.mean().item() == pytest.approx(1, abs=0.02)
+
+
+def test_edges_are_seen_besides_pixels_and_are_no_part_of_the_pixels_weights() -> None:
+    network = FullyConnected(8, [5], seeds=[7, 3], whitening=4, edges=6)
+    images = torch.randn(50, 3, 8, 8)
+    network.fit(images)
+    assert network.layers[0].weight.shape == (2, 5, 4 + 6)
+    assert network.input_weights.shape == (2, 5, 3 * 8 * 8)
+    brighter = images + 0.3  # which changes no edge
+    assert network.edge_whitening is not None
+    torch.testing.assert_close(network.edge_whitening(edges(images)), network.edge_whitening(edges(brighter)))
+    assert not network(images).allclose(network(images.flip(3)))

@@ -28,7 +28,7 @@ def test_the_cosine_without_warm_up_is_that_of_pytorch() -> None:
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_only_weights_decay(name: str) -> None:
-    network = FullyConnected(6, [4], seeds=[0, 1], normalization="layer")
+    network = FullyConnected(2, [4], seeds=[0, 1], normalization="layer")
     before = {key: value.detach().clone() for key, value in network.named_parameters()}
     optimizer = build_optimizer(network, name, lr=0.1, weight_decay=0.5)
     for parameter in network.parameters():

@@ -14,6 +14,7 @@ from torchmetrics import Metric
 from catdog.errors import check_choice, check_whole_number
 from catdog.network import FullyConnected
 from catdog.optimization import build_optimizer, check_options, learning_rate_factor
+from catdog.seeding import Purpose, step_seed
 from catdog.views import slight_views
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,8 @@ class CatDogClassifier(LightningModule):
         normalization: in the hidden layers, "none" or "layer".
         dropout: share of the hidden units that a training step leaves out.
         whitening: how many principal components of the images the networks see; 0: the pixels. They are found before
-            the first training step, by `fit_whitening`.
+            the first training step, by `fit_features`.
+        edges: how many principal components of the images' `edges` they see besides; 0: none.
         lr: learning rate.
         optimizer: "sgd" or "adamw".
         weight_decay: of the weights, not of biases and norms.
@@ -110,6 +112,7 @@ class CatDogClassifier(LightningModule):
         normalization: str,
         dropout: float,
         whitening: int,
+        edges: int,
         lr: float,
         optimizer: str,
         weight_decay: float,
@@ -128,8 +131,8 @@ class CatDogClassifier(LightningModule):
         self.automatic_optimization = False  # Lightning hands over many batches at a time; see training_step
         self.seeds = range(seed, seed + replicas)
         self.network = FullyConnected(
-            3 * image_size**2, hidden, self.seeds,
-            activation=activation, normalization=normalization, dropout=dropout, whitening=whitening,
+            image_size, hidden, self.seeds, activation=activation, normalization=normalization, dropout=dropout,
+            whitening=whitening, edges=edges,
         )  # fmt: skip
         self.metric = LossAndAccuracy(replicas)  # one for all parts, because it counts one part's epoch at a time
         self.epoch_metrics: dict[str, Tensor] = {}
@@ -145,10 +148,10 @@ class CatDogClassifier(LightningModule):
             return self.network(images)
         return mean_logits(torch.stack([self.network(view) for view in slight_views(images)]), dim=0)
 
-    def fit_whitening(self, images: Iterable[Tensor]) -> None:
-        """Find the principal components of some training images, in batches."""
-        if self.network.whitening is not None:
-            self.network.whitening.fit(images)
+    def fit_features(self, images: Iterable[Tensor]) -> None:
+        """Find the principal components of some training images, float32 batches (…, 3, image_size, image_size)."""
+        if self.hparams["whitening"] or self.hparams["edges"]:
+            self.network.fit(torch.cat([batch.to("cpu", copy=True) for batch in images]))  # they may share their memory
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer asked for, over all parameters."""
@@ -181,7 +184,7 @@ class CatDogClassifier(LightningModule):
         if not self.hparams["dropout"]:
             return []
         step = self.trainer.global_step * self.trainer.world_size + self.trainer.global_rank
-        return [Generator().manual_seed((seed << 32) + step) for seed in self.seeds]
+        return [Generator().manual_seed(step_seed(Purpose.DROPOUT, seed, step)) for seed in self.seeds]
 
     def validation_step(self, batches: Iterable[Batch], batch_idx: int) -> None:
         """Some validation batches."""

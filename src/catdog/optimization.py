@@ -45,6 +45,7 @@ def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
         steps: of the whole training.
         warmup: share of the steps in which the rate rises.
     """
-    rise = (step + 1) / max(warmup * steps, 1)
-    fall = 0.5 * (1 + math.cos(math.pi * min(step / steps, 1)))
-    return min(rise, fall)
+    rise = warmup * steps
+    if step < rise:
+        return min((step + 1) / rise, 1)
+    return 0.5 * (1 + math.cos(math.pi * min((step - rise) / (steps - rise), 1)))

@@ -94,7 +94,7 @@ def summarize(result: Result, seconds: float) -> dict[str, Any]:
     correct = ((model.test_logits > 0) == (data.test.labels > 0.5)).double().numpy()
     return {
         "status": "finished",
-        "net": net_title(model.hparams["hidden"], model.hparams["whitening"]),
+        "net": net_title(*(model.hparams[key] for key in ("hidden", "whitening", "edges"))),
         "hidden": list(model.hparams["hidden"]),
         "depth": len(model.hparams["hidden"]),
         "parameters": sum(parameter.numel() for parameter in model.parameters()) // len(replicas),
@@ -201,7 +201,7 @@ def _fill_dashboard(result: Result, metrics: dict[str, Any]) -> None:
     probabilities = model.test_logits.sigmoid().mean(0)
     mistakes = figures.mistakes(pixels, test.labels, probabilities, result.data.class_names)
     writer.add_image("test/mistakes", np.asarray(mistakes), epochs, dataformats="HWC")
-    name = net_name(model.hparams["hidden"], model.hparams["whitening"])
+    name = net_name(*(model.hparams[key] for key in ("hidden", "whitening", "edges")))
     hyperparameters = {"model": name, "lr": model.hparams["lr"], "seed": model.seeds[0]}
     hyperparameters |= {"replicas": len(model.seeds)}
     hyperparameters |= {name: metrics[name] for name in ("depth", "parameters", "epochs", "accelerator")}

@@ -45,8 +45,8 @@ class Setting:
     @property
     def net(self) -> str:
         """The exercise's name of the net, or its hidden widths."""
-        hidden, whitening = (json.loads(self.keys.get(f"model.{key}", "0")) for key in ("hidden", "whitening"))
-        return net_name(hidden, whitening) + (f" ({self.extra})" if self.extra else "")
+        seen = (json.loads(self.keys.get(f"model.{key}", "0")) for key in ("hidden", "whitening", "edges"))
+        return net_name(*seen) + (f" ({self.extra})" if self.extra else "")
 
     @property
     def epochs(self) -> int:

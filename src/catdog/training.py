@@ -15,7 +15,7 @@ from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from catdog import record, resumption
+from catdog import record, resumption, seeding
 from catdog.classifier import CatDogClassifier
 from catdog.data import CatDogDataModule
 from catdog.epochs import AtomicCheckpointIO, History, RunCheckpoint, read_checkpoint
@@ -32,7 +32,7 @@ REMARKS = (  # of Lightning's and PyTorch's, not for the user
     ".*Detected pickle protocol",  # a file given as ckpt_path that is no checkpoint, which is said below
     ".*torch.jit.* is deprecated",  # TensorBoard's graph with PyTorch 2.14
 )
-WHITENING_IMAGES = 6400  # to find principal components by
+COMPONENT_IMAGES = 6400  # to find principal components by
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, and limit on a file's size
 for name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)  # its import sets INFO: hardware, tips, limits
@@ -79,7 +79,7 @@ def run(
         InterruptedRunError: a signal has ended the run; its checkpoint is that of an epoch's end.
     """
     started = time.perf_counter()
-    check_whole_number("seed", seed, least=0)
+    check_whole_number("seed", seed, least=0, most=seeding.MOST)
     if test_weights not in ("best", "last"):
         raise InputError(f"test_weights must be best or last, got {test_weights!r}")
     if ckpt_path is not None and Path(ckpt_path).resolve().is_relative_to(folder.resolve()):
@@ -114,7 +114,7 @@ def run(
                 for caveat in data.caveats:
                     logger.warning(caveat)
             if ckpt_path is None:  # else it is in there
-                model.fit_whitening(data.training_images(WHITENING_IMAGES))
+                model.fit_features(data.training_images(COMPONENT_IMAGES))
             _fit(trainer, model, data, history, ckpt_path)
             tested_epochs = _test(trainer, model, data, checkpoint, test_weights)
             result = record.Result(model, data, trainer, history, tested_epochs, config)

@@ -1,6 +1,4 @@
-"""A fixed linear layer that shows a network the principal components of its images, all equally strong."""
-
-from collections.abc import Iterable
+"""A fixed linear layer that shows a network the principal components of what it is given, all equally strong."""
 
 import torch
 from torch import Tensor, nn
@@ -8,20 +6,21 @@ from torch.nn import functional
 
 from catdog.errors import InputError
 
-EPSILON = 0.01  # of the mean variance of a pixel: weaker components are not blown up as far
 POWER_ITERATIONS, OVERSAMPLING = 3, 16  # components looked for beyond those kept: they make those exact
 
 
 class Whitening(nn.Module):
-    """PCA whitening: images lose their mean, are turned to their principal components, and these are scaled.
+    """PCA whitening: values lose their mean, are turned to their principal components, and these are scaled.
 
-    A component of variance v is divided by √(v + ε), where ε is EPSILON times the mean variance of a pixel; Hyvärinen,
-    Hurri & Hoyer (2009), Natural Image Statistics, chapter 5. As gradient descent learns strong components first, and
-    those of photos are brightness and its slopes, a network learns from whitened images what it else never gets to.
+    A component of variance v is divided by √(v + ε), where ε is `epsilon` times the mean variance of a value;
+    Hyvärinen, Hurri & Hoyer (2009), Natural Image Statistics, chapter 5. As gradient descent learns strong components
+    first, and those of photos are brightness and its slopes, a network learns from whitened images what it else never
+    gets to.
 
     Args:
-        inputs: values per image.
+        inputs: values per photo.
         components: how many are kept, strongest first.
+        epsilon: how weak components must be not to be blown up as far.
 
     Attributes:
         weight: float32 (components, inputs), 0 until fitted.
@@ -31,8 +30,9 @@ class Whitening(nn.Module):
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, inputs: int, components: int) -> None:
+    def __init__(self, inputs: int, components: int, epsilon: float) -> None:
         super().__init__()
+        self.epsilon = epsilon
         self.register_buffer("weight", torch.zeros(components, inputs))
         self.register_buffer("bias", torch.zeros(components))
 
@@ -40,30 +40,26 @@ class Whitening(nn.Module):
         """(batch, components) for (batch, inputs)."""
         return functional.linear(values, self.weight, self.bias)
 
-    def fit(self, images: Iterable[Tensor]) -> None:
-        """Find the components of some images.
+    def fit(self, values: Tensor) -> None:
+        """Find the components of the values of some photos, float32 (photos, inputs).
 
         By the randomized method of Halko, Martinsson & Tropp (2011), as the exact one takes long with many pixels.
 
-        Args:
-            images: batches, float32 of any shape (batch, …) with `inputs` values each.
-
         Raises:
-            InputError: there are fewer images than components.
+            InputError: there are fewer photos than components.
         """
-        values = torch.cat([batch.flatten(1).to("cpu", copy=True) for batch in images])  # they may share their memory
         if len(values) < len(self.bias):
             raise InputError(
-                f"model.whitening={len(self.bias)} principal components cannot be found in {len(values)} training "
-                "images; ask for fewer, or for data.augment=true, which makes more"
+                f"{len(self.bias)} principal components cannot be found in {len(values)} training images; ask for "
+                "fewer with model.whitening and model.edges, or for data.augment=true, which makes more images"
             )
         sought = min(len(self.bias) + OVERSAMPLING, *values.shape)
         mean = values.mean(0)
-        values -= mean
+        values = values - mean
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # of the method's own draws; the same for all seeds, whose nets share the result
             _, singular, axes = torch.pca_lowrank(values, sought, center=False, niter=POWER_ITERATIONS)
-        epsilon = EPSILON * values.square().mean()
+        epsilon = self.epsilon * values.square().mean()
         weight = (axes / (singular.square() / len(values) + epsilon).sqrt()).T[: len(self.bias)]
         self.weight.copy_(weight)
         self.bias.copy_(-weight @ mean)

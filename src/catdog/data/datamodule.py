@@ -11,12 +11,14 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_convert
 
+from catdog import seeding
 from catdog.data import caveats
 from catdog.data.pixels import PixelStore, store_key, to_images
 from catdog.data.shuffling import LocalShuffle
 from catdog.data.sources import PhotoSource
 from catdog.data.split import split_rows
 from catdog.errors import InputError, check_path, check_whole_number
+from catdog.seeding import Purpose, step_seed
 from catdog.views import RandomViews
 
 Batch = tuple[Tensor, Tensor]  # images, labels
@@ -98,8 +100,8 @@ class CatDogDataModule(LightningDataModule):
         super().__init__()
         check_whole_number("data.image_size", image_size, least=1)
         check_whole_number("data.batch_size", batch_size, least=1)
-        check_whole_number("data.split_seed", split_seed, least=0)
-        check_whole_number("data.shuffle_seed", shuffle_seed, least=0)
+        check_whole_number("data.split_seed", split_seed, least=0, most=seeding.MOST)
+        check_whole_number("data.shuffle_seed", shuffle_seed, least=0, most=seeding.MOST)
         check_whole_number("data.steps_per_execution", steps_per_execution, least=1)
         for key, value in (("device_cache", device_cache), ("local_shuffle", local_shuffle)):
             if value not in (True, False, "auto"):
@@ -236,7 +238,7 @@ class CatDogDataModule(LightningDataModule):
         """
         passes = math.ceil(count / len(self.train)) if self.augmentation else 1
         for number, rows in enumerate(self.train.rows.repeat(passes)[:count].split(self._share)):
-            yield self._augmented(self._load(rows)[0], 2**32 - 1 - number)  # numbers no training step comes to
+            yield self._augmented(self._load(rows)[0], Purpose.FEATURES, number)
 
     def transfer_batch_to_device(self, batch: Tensor, device: torch.device, dataloader_idx: int) -> Tensor:
         """Row numbers go to where the pixels are."""
@@ -250,7 +252,8 @@ class CatDogDataModule(LightningDataModule):
         images, labels = self._load(rows)
         trainer = self.trainer
         if trainer is not None and trainer.training:
-            images = self._augmented(images, trainer.global_step * trainer.world_size + trainer.global_rank)
+            step = trainer.global_step * trainer.world_size + trainer.global_rank
+            images = self._augmented(images, Purpose.VIEWS, step)
         return images, labels
 
     def _load(self, rows: Tensor) -> Batch:
@@ -261,9 +264,9 @@ class CatDogDataModule(LightningDataModule):
         images, labels = buffers[1].copy_(pixels.to(self._device)), labels.to(self._device)
         return to_images(images, out=images), labels
 
-    def _augmented(self, images: Tensor, step: int) -> Tensor:
+    def _augmented(self, images: Tensor, purpose: Purpose, step: int) -> Tensor:
         if self.augmentation is None:
             return images
         # From (seed, step) alone, so a resumed run augments as an uninterrupted one does.
-        self.augmentation.generator.manual_seed((self.shuffle_seed << 32) + step)
+        self.augmentation.generator.manual_seed(step_seed(purpose, self.shuffle_seed, step))
         return self.augmentation(images)

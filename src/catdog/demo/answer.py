@@ -58,8 +58,8 @@ STYLE = """
 def heading(photos: PhotoClassifier, name: str) -> str:
     """The top of the page, as HTML; `name` says where the networks come from."""
     first, second = map(_text, photos.class_names)
-    options, nets = photos.classifier.hparams, len(photos.classifier.seeds)
-    shape = net_title(options["hidden"], options["whitening"])
+    nets = len(photos.classifier.seeds)
+    shape = net_title(*(photos.classifier.hparams[key] for key in ("hidden", "whitening", "edges")))
     told = f"{shape}{f', {nets} nets' if nets > 1 else ''} · {_text(name)}"
     return f'<div class="catdog"><h1>{first} or {second}?</h1><p class="quiet">{told}</p></div>'
 

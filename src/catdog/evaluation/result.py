@@ -107,8 +107,7 @@ class Evaluation:
     @property
     def title(self) -> str:
         """The net, its checkpoint and the photos in one line."""
-        options = self.photos.classifier.hparams
-        net = net_title(options["hidden"], options["whitening"])
+        net = net_title(*(self.photos.classifier.hparams[key] for key in ("hidden", "whitening", "edges")))
         count = len(self.sample.labels)
         return f"{net}, {self.checkpoint.name}, {count:,} photo{'s' * (count != 1)} of {self.sample.origin}"
 

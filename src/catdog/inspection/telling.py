@@ -64,7 +64,7 @@ def _facts(record: dict[str, Any], replica: int) -> list[tuple[str, str]]:
 def _network(inspection: Inspection, names: tuple[str, str], options: Mapping[str, Any]) -> Section:
     widths = [inspection.weights.shape[1], *(layer.width for layer in inspection.layers), 1]
     activation, normalized = ACTIVATIONS[options["activation"]], options["normalization"] == "layer"
-    fixed = ("PCA whitening", options["whitening"]) if options["whitening"] else None
+    fixed = _fixed(inspection, options)
     drawing = Drawing(network_diagram(widths, activation, fixed, normalized), f"A network of widths {widths}")
     sums = "A photo's numbers, each times a weight of its own, are added up to z"
     if inspection.layers:
@@ -73,10 +73,15 @@ def _network(inspection: Inspection, names: tuple[str, str], options: Mapping[st
             f"{activation} of the sum on, up to the last sum, z"
         )
     notes = []
-    if fixed:
+    if options["whitening"]:
         notes.append(
-            f"PCA whitening turns a photo's pixels into {fixed[1]:,} numbers before: how much of each pattern that "
-            "photos vary by it shows, all patterns made about equally strong. It is not trained."
+            f"PCA whitening turns a photo's pixels into {options['whitening']:,} numbers before: how much of each "
+            "pattern that photos vary by it shows, all patterns made about equally strong. It is not trained."
+        )
+    if options["edges"]:
+        notes.append(
+            f"Edges: {options['edges']:,} more numbers tell which way the photo's edges run, and where (histograms of "
+            "oriented gradients, whitened too). They are not trained, and not in the pictures of weights below."
         )
     if normalized and inspection.layers:
         notes.append(
@@ -84,6 +89,14 @@ def _network(inspection: Inspection, names: tuple[str, str], options: Mapping[st
         )
     text = f"{sums}: above 0 it means “{names[1]}”, below “{names[0]}”, the surer the further away."
     return Section("The net", text, [drawing], notes)
+
+
+def _fixed(inspection: Inspection, options: Mapping[str, Any]) -> tuple[str, int] | None:
+    """Name and width of what the first layer is given instead of pixels."""
+    if options["edges"]:
+        pixels = options["whitening"] or inspection.weights.shape[1]
+        return f"{'whitened ' * bool(options['whitening'])}pixels, edges", pixels + options["edges"]
+    return ("PCA whitening", options["whitening"]) if options["whitening"] else None
 
 
 def _replicas(record: dict[str, Any], marked: int) -> Section:
