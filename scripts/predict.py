@@ -35,7 +35,7 @@ def main() -> None:
         )
 
         files = verdicts.Files(arguments.csv, arguments.json, arguments.sheet)
-        paths = predicting.expand(arguments.photos, sys.stdin.buffer, arguments.null)
+        paths = predicting.expand(arguments.photos, sys.stdin.buffer if sys.stdin else None, arguments.null)
         status = verdicts.tell(arguments.model, paths, files)
     sys.exit(status)
 

@@ -1,5 +1,6 @@
 """The page, in this process and as a browser shows it."""
 
+import json
 import os
 import re
 import runpy
@@ -167,18 +168,27 @@ def test_a_browser_shows_the_answer(
 
 
 def test_the_page_is_this_machines_alone(
-    run_of: RunOf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run_of: RunOf, photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def visit(address: str) -> None:
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with direct.open(address, timeout=30) as page:
             assert b"catdog" in page.read()
+        for path in (str(photo), "/etc/passwd", "http://127.0.0.1:9/photo.png"):  # which nobody has uploaded
+            call = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}], "fn_index": 0, "session_hash": "s"}
+            headers = {"Content-Type": "application/json"}
+            join = urllib.request.Request(f"{address}/gradio_api/queue/join", json.dumps(call).encode(), headers)
+            direct.open(join, timeout=30).close()
+            with direct.open(f"{address}/gradio_api/queue/data?session_hash=s", timeout=30) as events:
+                said = events.read().decode()
+            assert '"success":false' in said.replace(" ", "")
+            assert "catdog" not in said
         other = urllib.request.Request(address, headers={"Host": "elsewhere.example"})
         with pytest.raises(urllib.error.HTTPError, match="400") as refusal:
             direct.open(other, timeout=30)
         refusal.value.close()
 
-    assert serve_for(visit, run_of(1), monkeypatch, capsys) == ""
+    assert serve_for(visit, run_of(1), monkeypatch, capsys).count("InvalidPathError") >= 3
 
 
 def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from catdog.errors import InputError
 from catdog.evaluation import Evaluation, places
 from catdog.evaluation.samples import match_classes
 from catdog.runs import FinishedRun
-from conftest import ROOT, MakeData, RunOf
+from conftest import ROOT, MakeData, RunOf, make_classifier
 
 
 def evaluate(model: Path, data: Path | None = None) -> Evaluation:
@@ -190,3 +190,21 @@ def test_the_command_prints_a_summary_and_says_where_the_files_are(
     monkeypatch.setattr(sys, "argv", ["evaluate.py", str(tmp_path)])
     with pytest.raises(SystemExit, match="catdog: '.*' holds no finished run"):
         runpy.run_path(str(ROOT / "scripts/evaluate.py"), run_name="__main__")
+
+
+def test_dollar_signs_in_paths_are_no_formulas(run_of: RunOf, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(run_of(1), tmp_path / r"a$\frac$"))
+    evaluate(folder).save(folder / "evaluation")
+    assert (folder / "evaluation/evaluation.png").is_file()
+
+
+@pytest.mark.parametrize("change", [{"image_size": 8}, {"class_names": ["dogs", "cats"]}])
+def test_a_checkpoint_of_other_photos_is_not_measured_on_a_runs(
+    run_of: RunOf, tmp_path: Path, change: dict[str, object]
+) -> None:
+    folder = Path(shutil.copytree(run_of(1), tmp_path / "run"))
+    net = make_classifier(**{"image_size": 16} | change)
+    content = {"hyper_parameters": dict(net.hparams), "state_dict": net.state_dict()}
+    torch.save(content, folder / "checkpoints/other.ckpt")
+    with pytest.raises(InputError, match="the checkpoint is not of the run in .*; name photos with --data"):
+        evaluate(folder / "checkpoints/other.ckpt")

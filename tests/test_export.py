@@ -219,3 +219,15 @@ def test_the_command_says_where_the_file_is_and_how_to_use_it(
     assert first == f"{path}: {path.stat().st_size / 1e6:.2f} MB"
     assert second.startswith("  its probabilities for 72 pictures differ from the checkpoint's by at most ")
     assert "torch.export.load('net.pt2')" in said
+
+
+def test_what_an_exporter_cannot_do_gets_a_sentence(
+    run_of: RunOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise RuntimeError("operator\nnot supported")
+
+    monkeypatch.setattr(torch.export, "export", fail)
+    with pytest.raises(InputError, match=r"^--format torch-export cannot express these networks \(RuntimeError\)$"):
+        export(checkpoint_of(run_of(1)), "torch-export", tmp_path / "net.pt2")
+    assert list(tmp_path.iterdir()) == []

@@ -69,3 +69,30 @@ def test_a_run_that_does_not_know_its_photos_gets_a_sentence(run_of: RunOf, tmp_
     (folder / "identity.json").unlink()
     with pytest.raises(InputError, match="lacks its identity.json"):
         FinishedRun.open(folder).data()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"root": "nowhere"}, "data.root: no folder at 'nowhere'"),
+        ({"colour": "red"}, "is of a version of catdog with other settings; run it again"),
+    ],
+)
+def test_a_run_whose_photos_are_gone_or_are_told_of_otherwise_gets_a_sentence(
+    run_of: RunOf, tmp_path: Path, change: dict[str, str], sentence: str
+) -> None:
+    folder = Path(shutil.copytree(run_of(1), tmp_path / "run"))
+    record = json.loads((folder / "metrics.json").read_text())
+    record["config"]["data"] |= change
+    (folder / "metrics.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=sentence):
+        FinishedRun.open(folder).data()
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b", "c"], 7])
+def test_a_checkpoint_without_two_classes_gets_a_sentence(run_of: RunOf, tmp_path: Path, names: object) -> None:
+    checkpoint = torch.load(run_of(1) / "checkpoints/best.ckpt", weights_only=True)
+    checkpoint["hyper_parameters"]["class_names"] = names
+    torch.save(checkpoint, tmp_path / "odd.ckpt")
+    with pytest.raises(InputError, match="odd.ckpt' holds networks that this version of catdog does not know"):
+        PhotoClassifier.load(tmp_path / "odd.ckpt")

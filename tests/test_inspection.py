@@ -265,7 +265,7 @@ def test_odd_names_are_shown_as_they_are_and_do_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("hidden", "replicas", "options"),
-    [([], 2, {}), ([1, 2], 2, {}), ([512, 20], 1, {}), ([5], 2, RECIPE | {"whitening": 2, "edges": 0})],
+    [([], 2, {}), ([1, 2], 2, {}), ([2000, 20], 1, {}), ([5], 2, RECIPE | {"whitening": 2, "edges": 0})],
 )
 def test_every_net_has_a_page_and_a_picture(hidden: list[int], replicas: int, options: dict[str, Any]) -> None:
     net = classifier(hidden, replicas=replicas, **options)
@@ -287,3 +287,14 @@ def test_one_photo_of_one_class_is_enough() -> None:
     found = look_into(PhotoClassifier(classifier([2, 2])), BLACK)
     text = assert_stands_alone(page(tell(found, record_of(found), 0, EXERCISE))).text
     assert "nan" not in text.lower()
+
+
+def test_units_that_only_whisper_below_0_are_not_dead() -> None:
+    """GELU gives small negative numbers, and a unit that gives nothing else still tells."""
+    net = classifier([2], activation="gelu")
+    with torch.no_grad():
+        net.network.get_parameter("layers.0.weight").copy_(torch.tensor([[[-1.0, -1, -1], [0, 0, 0]]]))
+        net.network.get_parameter("layers.0.bias").copy_(torch.tensor([[-4.0, -50.0]]))
+    (layer,) = look_into(PhotoClassifier(net), RED, WHITE).layers
+    assert layer.active.tolist() == [0, 0]
+    assert layer.dead.tolist() == [False, True]

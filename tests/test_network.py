@@ -94,3 +94,8 @@ def test_edges_are_seen_besides_pixels_and_are_no_part_of_the_pixels_weights() -
     assert network.edge_whitening is not None
     torch.testing.assert_close(network.edge_whitening(edges(images)), network.edge_whitening(edges(brighter)))
     assert not network(images).allclose(network(images.flip(3)))
+
+
+def test_a_normalized_layer_of_one_unit_is_refused() -> None:
+    with pytest.raises(InputError, match=r"makes a hidden layer of one unit constant; got model.hidden=\[5, 1\]"):
+        FullyConnected(2, [5, 1], seeds=[0], normalization="layer")

@@ -173,6 +173,21 @@ def test_settings_differ_in_more_than_the_net(tmp_path: Path) -> None:
     assert "between shallow (model.lr=0.1) and shallow (model.lr=0.01) at 2 epochs" in str(verdict)
 
 
+def test_a_nets_name_tells_its_options(tmp_path: Path) -> None:
+    recipe: dict[str, Any] = {"whitening": 64, "dropout": 0.1, "schedule": "cosine"}
+    for name, hidden, options in (("plain", [4], {}), ("recipe", [8], recipe)):
+        save_run(tmp_path / name, hidden, 2, seed=0, correct=np.arange(40) % 3 > 0, **options)
+    assert {setting.net for setting in report.compare([tmp_path]).settings} == {"shallow", "whitened [8]"}
+
+
+def test_records_that_lack_a_key_have_names_of_their_own(tmp_path: Path) -> None:
+    """As those of an older catdog do."""
+    for number, options in enumerate(({"dropout": 0.0}, {})):
+        save_run(tmp_path / f"run{number}", [4], 2, seed=0, correct=np.arange(40) % 3 > 0, **options)
+    names = {setting.net for setting in report.compare([tmp_path]).settings}
+    assert names == {"shallow (model.dropout=0.0)", "shallow (model.dropout=absent)"}
+
+
 def test_what_most_settings_share_is_not_told(tmp_path: Path) -> None:
     """A recipe, and the recipe without one ingredient after another."""
     recipe: dict[str, Any] = {"whitening": 64, "dropout": 0.0, "schedule": "cosine"}
@@ -181,7 +196,7 @@ def test_what_most_settings_share_is_not_told(tmp_path: Path) -> None:
         options = recipe | change
         save_run(tmp_path / f"run{number}", [8], 2, seed=0, correct=np.arange(40) % 3 > 0, **options)
     assert {setting.net for setting in report.compare([tmp_path]).settings} == {
-        "whitened [8]", "whitened [8] (model.dropout=0.1)", "[8] (model.whitening=0)",
+        "whitened [8]", "whitened [8] (model.dropout=0.1)", "[8]",
         'whitened [8] (model.schedule="constant")',
     }  # fmt: skip
 

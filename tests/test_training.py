@@ -151,10 +151,7 @@ def test_resuming_keeps_a_best_checkpoint_of_the_first_part(train: Train, tmp_pa
     """A huge learning rate makes every later epoch worse, so that the first part's checkpoint stays the best."""
     first = train("first", max_epochs=2)
     checkpoint = str(tmp_path / "first/checkpoints/last.ckpt")
-    saved = torch.load(checkpoint, weights_only=True)
-    saved["optimizer_states"][0]["param_groups"][0]["lr"] = 30.0
-    torch.save(saved, checkpoint)
-    second = train("second", max_epochs=4, ckpt_path=checkpoint)
+    second = train("second", max_epochs=4, lr=30.0, ckpt_path=checkpoint)
     assert second["replicas"][0]["tested_epoch"] == first["replicas"][0]["tested_epoch"]
     assert second["test/acc"] == first["test/acc"]
     assert_same_weights(tmp_path / "first", tmp_path / "second", "best")
@@ -313,3 +310,14 @@ def test_networks_learn_something_from_real_photos(train: Train, real_photos: Pa
     assert record["photos"] == {"train": 1600, "val": 200, "test": 200}
     assert record["history"][-1]["train/acc"] > 0.6
     assert max(epoch["val/acc"] for epoch in record["history"]) > 0.53
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_run_that_goes_on_with_another_learning_rate_learns_with_it(
+    train: Train, tmp_path: Path, schedule: str
+) -> None:
+    options = {"schedule": schedule}
+    train("first", max_epochs=2, options=options)
+    checkpoint = tmp_path / "first/checkpoints/last.ckpt"
+    train("second", max_epochs=4, lr=1e-30, ckpt_path=str(checkpoint), options=options)
+    assert_same_weights(tmp_path / "first", tmp_path / "second", "last")

@@ -172,10 +172,11 @@ class CatDogClassifier(LightningModule):
             optimizer.step()
 
     def _set_learning_rate(self, optimizer: LightningOptimizer) -> None:
-        if self.hparams["schedule"] == "constant":
-            return
-        steps = self.trainer.max_epochs * cast(Any, self.trainer).datamodule.steps_per_epoch
-        factor = learning_rate_factor(self.trainer.global_step, steps, self.hparams["warmup"])
+        """Also of a constant one, because a checkpoint may bring another."""
+        factor = 1.0
+        if self.hparams["schedule"] == "cosine":
+            steps = self.trainer.max_epochs * cast(Any, self.trainer).datamodule.steps_per_epoch
+            factor = learning_rate_factor(self.trainer.global_step, steps, self.hparams["warmup"])
         for group in optimizer.param_groups:
             group["lr"] = factor * self.hparams["lr"]
 
@@ -204,7 +205,7 @@ class CatDogClassifier(LightningModule):
             *hidden, logits = self.network.activations(images, generators)
             logits = logits.squeeze(2)
         if part == "val":
-            active = [(values > 0).any(dim=1) for values in hidden]
+            active = [(values != 0).any(dim=1) for values in hidden]
             self._active = [a | b for a, b in zip(self._active, active, strict=True)] if self._active else active
         # Kept for one update per epoch, because a metric's update costs as much as the training step of a small net.
         self._outputs[part].append((logits.detach(), labels))

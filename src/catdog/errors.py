@@ -85,3 +85,5 @@ def told_in_a_sentence() -> Iterator[None]:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python fails once more as it flushes
         sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:  # a full disk, a name too long, a closed stream
+        sys.exit(f"catdog: {error.filename or 'the output'}: {error.strerror}")

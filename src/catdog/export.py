@@ -115,7 +115,12 @@ def export(checkpoint: Path, format: str, path: Path | None = None) -> Export:
         raise InputError(f"--out must end in {kind.suffix} for --format {format}, got {str(path)!r}")
     photos = PhotoClassifier.load(checkpoint)
     example = kind.example.format(size=photos.image_size, file=path.name, name=photos.class_names[1])
-    content = kind.write(photos, details(photos, checkpoint), example)
+    try:
+        content = kind.write(photos, details(photos, checkpoint), example)
+    except InputError:
+        raise
+    except Exception as error:  # of many kinds, from PyTorch's exporters
+        raise InputError(f"--format {format} cannot express these networks ({type(error).__name__})") from error
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial{kind.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +193,7 @@ def _module(photos: PhotoClassifier) -> tuple[nn.Module, tuple[Tensor]]:
 
 
 def _write_onnx(photos: PhotoClassifier, details: dict[str, str], example: str) -> bytes:
-    if (needed := sum(weights.nbytes for weights in photos.parameters())) > MOST_BYTES:
+    if (needed := sum(weights.nbytes for weights in photos.state_dict().values())) > MOST_BYTES:
         raise InputError(f"{needed / 1e9:.1f} GB of weights are too much for one ONNX file; take --format torch-export")
     exported = torch.onnx.export(
         *_module(photos), input_names=["pixels"], output_names=["probability"], opset_version=OPSET, dynamo=True,

@@ -25,7 +25,7 @@ class PhotoClassifier(nn.Module):
         super().__init__()
         self.classifier = classifier.eval().requires_grad_(False)
         first, second = classifier.hparams["class_names"]
-        self.class_names: tuple[str, str] = (first, second)
+        self.class_names: tuple[str, str] = (str(first), str(second))
         self.image_size: int = classifier.hparams["image_size"]
 
     @classmethod
@@ -41,13 +41,14 @@ class PhotoClassifier(nn.Module):
         try:
             classifier = CatDogClassifier(**content["hyper_parameters"])
             classifier.load_state_dict(content["state_dict"])
+            photos = cls(classifier)
         except (TypeError, ValueError, RuntimeError) as error:  # arguments or weights that are not the classifier's
             raise InputError(
                 f"'{checkpoint}' holds networks that this version of catdog does not know; train them again"
             ) from error
         if not all(weight.isfinite().all() for weight in classifier.state_dict().values()):
             raise InputError(f"'{checkpoint}' holds weights that are no finite numbers, so there is no verdict of them")
-        return cls(classifier)
+        return photos
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Probability of class 1, float32 (replicas, photos).

@@ -117,7 +117,7 @@ class FullyConnected(nn.Module):
     ) -> None:
         super().__init__()
         _check_widths(hidden)
-        _check_options(activation, normalization, dropout)
+        _check_options(activation, normalization, dropout, hidden)
         pixels, edge_values = 3 * image_size**2, edge_count(image_size)
         _check_components("whitening", whitening, pixels)
         _check_components("edges", edges, edge_values)
@@ -196,10 +196,14 @@ def _check_widths(hidden: Sequence[int]) -> None:
         )
 
 
-def _check_options(activation: str, normalization: str, dropout: float) -> None:
+def _check_options(activation: str, normalization: str, dropout: float, hidden: Sequence[int]) -> None:
     check_choice("model.activation", activation, ACTIVATIONS)
     check_choice("model.normalization", normalization, NORMALIZATIONS)
     check_number("model.dropout", dropout, least=0, below=1)
+    if normalization == "layer" and 1 in hidden:
+        raise InputError(
+            f"model.normalization=layer makes a hidden layer of one unit constant; got model.hidden={list(hidden)}"
+        )
 
 
 def _check_components(key: str, components: int, most: int) -> None:

@@ -62,7 +62,11 @@ class FinishedRun:
         """
         config = self.record["config"]["data"]
         check_config(config)
-        data: CatDogDataModule = instantiate(config, _convert_="all")
+        build = instantiate(config, _partial_=True, _convert_="all")
+        try:
+            data: CatDogDataModule = build()
+        except TypeError as error:
+            raise InputError(f"'{self.folder}' is of a version of catdog with other settings; run it again") from error
         if data.fingerprint() != self._photos():
             raise InputError(f"the photos have changed since '{self.folder}' was trained on them")
         data.prepare_data()

@@ -22,6 +22,7 @@ RUN_KEYS = (
 )  # fmt: skip
 # Keys that do not change what is learnt: no verdict on accuracy is asked of them.
 MACHINE_KEYS = ("trainer._target_", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy")
+NONE = ""  # no value in JSON, and no key's value either; None is that of a key that is not there
 NAMED_KEYS = ("model.hidden", "trainer.max_epochs", *MACHINE_KEYS)  # which have columns of their own
 
 
@@ -45,8 +46,7 @@ class Setting:
     @property
     def net(self) -> str:
         """The exercise's name of the net, or its hidden widths."""
-        seen = (json.loads(self.keys.get(f"model.{key}", "0")) for key in ("hidden", "whitening", "edges"))
-        return net_name(*seen) + (f" ({self.extra})" if self.extra else "")
+        return _net(self.keys) + (f" ({self.extra})" if self.extra else "")
 
     @property
     def epochs(self) -> int:
@@ -79,10 +79,14 @@ def collect(folders: Sequence[Path]) -> list[Setting]:
     if not records:
         raise InputError(f"no metrics.json of a run below {', '.join(map(str, folders))}")
     flat = [_flat(record["config"]) for record in records]
-    usual = _usual(flat)
     settings: dict[str, Setting] = {}
     for record, keys in zip(records, flat, strict=True):
-        extra = ", ".join(f"{key}={keys[key]}" for key in sorted(usual) if key in keys and keys[key] != usual[key])
+        # A net's name tells its options, but for those that vary between nets of the same name.
+        namesakes = [other for other in flat if _net(other) == _net(keys)]
+        usual = {key: value for key, value in _usual(flat).items() if not key.startswith("model.")}
+        usual |= {key: value for key, value in _usual(namesakes).items() if key.startswith("model.")}
+        told = {key: keys.get(key, "absent") for key in sorted(usual) if keys.get(key) != usual[key]}
+        extra = ", ".join(f"{key}={value}" for key, value in told.items())
         setting = settings.setdefault(json.dumps(keys, sort_keys=True), Setting(keys, extra, [], []))
         (setting.runs if record["status"] == "finished" else setting.others).append(record)
     return sorted(
@@ -90,14 +94,18 @@ def collect(folders: Sequence[Path]) -> list[Setting]:
     )
 
 
+def _net(keys: dict[str, str]) -> str:
+    return net_name(*(json.loads(keys.get(f"model.{key}", "0")) for key in ("hidden", "whitening", "edges")))
+
+
 def _usual(flat: Sequence[dict[str, str]]) -> dict[str, str | None]:
-    """Of each key that varies the value that more than half of the settings share, or None; without NAMED_KEYS."""
+    """Of each key that varies the value that more than half of the settings share, or NONE; without NAMED_KEYS."""
     distinct = [dict(items) for items in {tuple(sorted(keys.items())) for keys in flat}]
     usual: dict[str, str | None] = {}
     for key in {key for keys in distinct for key in keys}.difference(NAMED_KEYS):
         value, count = Counter(keys.get(key) for keys in distinct).most_common(1)[0]
         if count < len(distinct):
-            usual[key] = value if 2 * count > len(distinct) else None
+            usual[key] = value if 2 * count > len(distinct) else NONE
     return usual
 
 

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from catdog.errors import InputError
 
-POWER_ITERATIONS, OVERSAMPLING = 3, 16  # components looked for beyond those kept: they make those exact
+POWER_ITERATIONS, OVERSAMPLING = 3, 16  # components looked for beyond those kept: they make those nearly exact
 
 
 class Whitening(nn.Module):

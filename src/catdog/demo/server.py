@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import gradio
 import uvicorn
 from fastapi import FastAPI
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from fastapi.middleware.trustedhost import TrustedHostMiddleware
 
 from catdog.data.decoding import FORMATS
 from catdog.demo.answer import STYLE, answer, heading
@@ -39,6 +39,7 @@ def page(photos: PhotoClassifier, name: str) -> gradio.Blocks:
 
         # The place is empty again afterwards, for the next photo.
         drop.upload(judge, drop, [drop, result], show_progress="minimal", api_visibility="private")
+    blocks.has_launched = True  # else, as it is mounted and not launched, Gradio would open any file that is asked for
     return blocks
 
 

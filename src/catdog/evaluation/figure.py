@@ -33,6 +33,7 @@ def draw(logits: Tensor, labels: Tensor, measured: Mapping[str, Any], class_name
     one = measured["ensemble"] or measured["nets"][0]
     names = [_short(shown(name)) for name in class_names]
     figure = Figure(figsize=(11, 10), layout="constrained")
+    title = title.replace("$", r"\$")  # which is no formula
     figure.suptitle(f"{title}\n{_headline(measured)}", fontsize=11, wrap=True)
     (confusion, roc), (precision, calibration) = figure.subplots(2, 2)
     whose = "of the ensemble" if measured["ensemble"] else ""

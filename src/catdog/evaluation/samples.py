@@ -46,9 +46,11 @@ def of_test_part(photos: PhotoClassifier, run: FinishedRun) -> Sample:
     """The test part of a run.
 
     Raises:
-        InputError: its photos are no longer there, or no longer the same.
+        InputError: its photos are no longer there, or no longer the same, or the networks are not of this run.
     """
     data = run.data()
+    if (photos.image_size, photos.class_names) != (data.image_size, tuple(data.class_names)):
+        raise InputError(f"the checkpoint is not of the run in {str(run.folder)!r}; name photos with --data FOLDER")
     test, pixels = data.test, data.store.pixels
     logits = torch.cat([photos.logits(pixels[rows]) for rows in test.rows.split(512)], dim=1)
     positions = {name: position for position, name in enumerate(data.source.names)}

@@ -47,8 +47,8 @@ class Layer:
 
     @property
     def dead(self) -> Tensor:
-        """Which units are active on no photo, bool (units,)."""
-        return self.active == 0
+        """Which units put out nothing on any photo, bool (units,); GELU's may whisper below 0."""
+        return (self.activations == 0).all(dim=0)
 
     @property
     def always(self) -> Tensor:

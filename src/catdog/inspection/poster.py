@@ -79,7 +79,8 @@ def _bars(bars: Bars) -> Image.Image:
     if not bars.are_labelled:
         draw.rectangle((0, top, strip.width, base), CARD)
     for number, share in enumerate(bars.shares):
-        left, right = number * step, (number + 1) * step - 1
+        left = number * step
+        right = max(left, left + step - 1)
         if bars.are_labelled:
             left, right = left + 9, right - 9
             color, weight = (DEAD if share == 0 else INK), ("Bold" if share in (0, 1) else "")

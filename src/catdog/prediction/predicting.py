@@ -111,7 +111,7 @@ def judge(
     The memory it takes is that of some hundred resized photos. What is said of a photo does not depend on the others.
     """
     size = photos.image_size
-    # Always as many photos at a time, some of them black at the end: products of other shapes round otherwise.
+    # Always as many photos at a time, some of them left over at the end: products of other shapes round otherwise.
     pixels = np.zeros((BATCH, 3, size, size), dtype=np.uint8)
     readings = zip(source.names, read_all(source, size, progress), strict=True)
     while batch := list(islice(readings, BATCH)):
@@ -138,7 +138,7 @@ def predict(photos: PhotoClassifier, paths: Sequence[str], progress: bool = True
             yield Prediction(name, (), str(judged))
 
 
-def expand(arguments: Sequence[str], standard_input: BinaryIO, ends_with_nul: bool) -> list[str]:
+def expand(arguments: Sequence[str], standard_input: BinaryIO | None, ends_with_nul: bool) -> list[str]:
     """The paths that a command's arguments name, with those that standard input holds in the place of every `-`.
 
     Args:
@@ -149,7 +149,9 @@ def expand(arguments: Sequence[str], standard_input: BinaryIO, ends_with_nul: bo
     Raises:
         InputError: it has NUL bytes where lines were expected, as photos themselves have.
     """
-    content = standard_input.read() if "-" in arguments else b""
+    if "-" in arguments and standard_input is None:
+        raise InputError("- reads paths from standard input, which is closed")
+    content = standard_input.read() if "-" in arguments and standard_input is not None else b""
     if not ends_with_nul and b"\0" in content:
         raise InputError(
             "standard input has NUL bytes: it must hold paths, one per line; paths that end with NUL need --null, "

@@ -75,20 +75,17 @@ def tell(model: str | Path, paths: Sequence[str], files: Files) -> int:
             tqdm.write(f"catdog: {prediction.path!r} could not be read: {prediction.reason}", file=sys.stderr)
         else:
             print(line(photos, prediction), flush=True)
-    try:
-        _write(files, photos, predictions, checkpoint)
-    except OSError as error:
-        raise InputError(f"{str(error.filename)!r} cannot be written: {error.strerror}") from error
+    for path, write in (
+        (files.csv, lambda path: write_atomically(path, as_csv(photos, predictions))),
+        (files.json, lambda path: write_atomically(path, as_json(photos, predictions, checkpoint))),
+        (files.sheet, lambda path: sheet(photos, predictions).save(path)),
+    ):
+        if path is not None:
+            try:
+                write(path.resolve())
+            except OSError as error:
+                raise InputError(f"{str(path)!r} cannot be written: {error.strerror}") from error
     return _status(predictions)
-
-
-def _write(files: Files, photos: PhotoClassifier, predictions: Sequence[Prediction], checkpoint: Path) -> None:
-    if files.csv is not None:
-        write_atomically(files.csv.resolve(), as_csv(photos, predictions))
-    if files.json is not None:
-        write_atomically(files.json.resolve(), as_json(photos, predictions, checkpoint))
-    if files.sheet is not None:
-        sheet(photos, predictions).save(files.sheet)
 
 
 def _status(predictions: Sequence[Prediction]) -> int:
