@@ -43,7 +43,7 @@ def test_help_tells_the_groups_and_the_five_overrides(tmp_path: Path) -> None:
     done = command(tmp_path, "--help")
     assert done.returncode == 0
     for text in (
-        "data: drawn, folder, microsoft, oxford_pets", "model: deep, logistic, shallow, whitened",
+        "data: drawn, folder, microsoft, oxford_pets", "model: deep, edges, logistic, shallow, whitened",
         "trainer: auto, cpu, ddp, gpu, mps, smoke", "study: accelerators, depth_vs_epochs, ingredients, widths",
         "model=deep", "model.hidden=[64,32]", "trainer.max_epochs=100", "data=folder data.root=PATH", "seed=1",
     ):  # fmt: skip
