@@ -28,7 +28,7 @@ from catdog.demo.explanation import explain, read_photo
 from catdog.errors import InputError
 from catdog.inference import PhotoClassifier
 from catdog.runs import checkpoint_of
-from conftest import ROOT, RunOf, make_classifier
+from conftest import RECIPE, ROOT, RunOf, make_classifier
 
 Visit = Callable[[str], None]
 
@@ -196,3 +196,12 @@ def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.Mon
     monkeypatch.setattr(sys, "argv", ["scripts/demo.py", "nowhere"])
     with pytest.raises(SystemExit, match=r"^catdog: the demo needs gradio: pip install --editable '.\[demo\]'$"):
         runpy.run_path(str(ROOT / "scripts/demo.py"), run_name="__main__")
+
+
+def test_a_recipes_answer_says_what_its_pictures_leave_out(photo: Path) -> None:
+    net = make_classifier(hidden=[3], **RECIPE)
+    net.fit_features([torch.rand(30, 3, 8, 8)])
+    plain, told = (answer(PhotoClassifier(other), str(photo)) for other in (make_classifier(hidden=[3]), net))
+    for words in ("mean over ten slightly different views", "but not in the pictures"):
+        assert words in told
+        assert words not in plain

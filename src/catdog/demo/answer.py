@@ -73,7 +73,19 @@ def answer(photos: PhotoClassifier, path: str) -> str:
     explanation = explain(photos, pixels)
     first, second = map(_text, photos.class_names)
     reasons = _units if photos.classifier.hparams["hidden"] else _weights
-    return f'<div class="catdog">{_verdict(explanation, (first, second))}{reasons(explanation, (first, second))}</div>'
+    told = _verdict(explanation, (first, second)) + reasons(explanation, (first, second)) + _limits(photos)
+    return f'<div class="catdog">{told}</div>'
+
+
+def _limits(photos: PhotoClassifier) -> str:
+    """What the pictures of the units leave out."""
+    options = photos.classifier.hparams
+    remarks = [
+        "The verdict is the mean over ten slightly different views of the photo; activity and votes are of the photo."
+        * bool(options["test_time_augmentation"]),
+        "What the units make of the photo's edges is in their votes, but not in the pictures." * bool(options["edges"]),
+    ]
+    return "".join(f'<p class="quiet">{remark}</p>' for remark in remarks if remark)
 
 
 def _verdict(explanation: Explanation, names: tuple[str, str]) -> str:
