@@ -1,4 +1,4 @@
-"""How fast catdog is: `python scripts/benchmark.py [SECTION …]`, times as ratios to others that do the same work.
+"""Measure catdog's speed: `python scripts/benchmark.py [SECTION …]`, times as ratios to others that do the same work.
 
 Every contender is a process of its own. In every round each has its turn, so that a machine that slows down slows
 all of them; given are medians over the rounds, with the smallest and the largest value. Sections:
@@ -167,7 +167,7 @@ class Benchmark:
         self.measure("memory", {"catdog, peak": lambda: self.train("trainer.max_epochs=5")[0].peak}, None, "MB")
 
     def start(self) -> None:
-        """What comes before the first epoch."""
+        """Time what comes before the first epoch."""
         self.fill_cache()
         imports = "import lightning, torchvision"
         contenders: dict[str, Callable[[], float]] = {
@@ -234,7 +234,7 @@ class Benchmark:
             print(_line(self.results[-1]))
 
     def machine(self) -> None:
-        """What the machine can do, and so the least time an epoch could take."""
+        """Measure the machine, and so the least time that an epoch could take."""
         rates = [self.contender("machine", 1) for _ in range(self.rounds)]
         for name, unit in (("gemm", "GFLOP/s"), ("memory", "GB/s"), ("first layer", "ms"), ("its gradient", "ms")):
             row = {"section": "machine", "contender": name, "unit": unit, "values": [rate[name] for rate in rates]}
@@ -255,7 +255,7 @@ def draw_photos(folder: Path, count: int = 2000) -> Path:
     """A folder of drawn photos as JPEG files, about as large as photos from the web."""
     from PIL import Image
 
-    from catdog.data.drawn import draw_photo
+    from catdog.data.synthetic import draw_photo
 
     for number in range(count):
         path = folder / ("cats", "dogs")[number % 2] / f"{number:05d}.jpg"

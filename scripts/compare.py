@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from catdog import report
-from catdog.errors import told_in_a_sentence
+from catdog.cli import one_line_errors
 
 
 def main() -> None:
@@ -13,7 +13,7 @@ def main() -> None:
     parser.add_argument("folders", metavar="FOLDER", nargs="+", type=Path, help="a folder with runs below it")
     parser.add_argument("--out", type=Path, help="where comparison.csv, .md and .png go; the first folder by default")
     arguments = parser.parse_args()
-    with told_in_a_sentence():
+    with one_line_errors():
         comparison = report.compare(arguments.folders)
         comparison.save(arguments.out or arguments.folders[0])
         print(comparison)

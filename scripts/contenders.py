@@ -1,4 +1,4 @@
-"""What `benchmark.py` holds catdog against: `python scripts/contenders.py NAME FOLDER EPOCHS` prints its own account.
+"""Contenders of `benchmark.py`: `python scripts/contenders.py NAME FOLDER EPOCHS` prints its own account.
 
 Each trains the exercise's deep net on the folder's photos and gives medians over its epochs, in seconds.
 """
@@ -22,7 +22,7 @@ INPUTS = 3 * SIZE**2
 
 
 def plain(photos: Path, epochs: int) -> dict[str, float]:
-    """What the course's exercise comes to in plain PyTorch."""
+    """Train the course's exercise in plain PyTorch."""
     from torch.utils.data import DataLoader, random_split
     from torchvision import datasets, transforms
 

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from catdog.errors import check_packages, told_in_a_sentence
+from catdog.cli import one_line_errors
+from catdog.errors import check_packages
 
 
 def main() -> None:
@@ -15,14 +16,14 @@ def main() -> None:
     parser.add_argument("--port", type=int, help="the first free one from 7860 on by default")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     arguments = parser.parse_args()
-    with told_in_a_sentence():
+    with one_line_errors():
         check_packages("the demo", "demo", ["gradio"])
         from catdog.demo.server import serve
-        from catdog.inference import PhotoClassifier
+        from catdog.inference import Predictor
         from catdog.runs import checkpoint_of
 
-        photos = PhotoClassifier.load(checkpoint_of(arguments.checkpoint))
-        serve(photos, str(arguments.checkpoint), arguments.port, arguments.open)
+        model = Predictor.load(checkpoint_of(arguments.checkpoint))
+        serve(model, str(arguments.checkpoint), arguments.port, arguments.open)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ it is most confidently wrong about) and evaluation.json (all numbers, and what t
 import argparse
 from pathlib import Path
 
-from catdog.errors import told_in_a_sentence
+from catdog.cli import one_line_errors
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the files go; RUN/evaluation by default")
     arguments = parser.parse_args()
-    with told_in_a_sentence():
+    with one_line_errors():
         from catdog import evaluation  # here, because PyTorch takes seconds that --help need not wait for
 
         checkpoint, run, folder = evaluation.places(arguments.model, arguments.data)

@@ -7,7 +7,7 @@ checkpoint gives.
 import argparse
 from pathlib import Path
 
-from catdog.errors import told_in_a_sentence
+from catdog.cli import one_line_errors
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--format", choices=("onnx", "torch-export"), default="onnx", help="onnx by default")
     parser.add_argument("--out", type=Path, help="ends in .onnx or .pt2; beside the checkpoint by default")
     arguments = parser.parse_args()
-    with told_in_a_sentence():
+    with one_line_errors():
         from catdog.export import export
         from catdog.runs import checkpoint_of
 

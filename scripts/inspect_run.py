@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from catdog.errors import told_in_a_sentence
+from catdog.cli import one_line_errors
 
 
 def main() -> None:
@@ -13,7 +13,7 @@ def main() -> None:
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="where the two files go; the run's by default")
     parser.add_argument("--seed", metavar="S", type=int, help="which of several nets is shown; the first by default")
     arguments = parser.parse_args()
-    with told_in_a_sentence():
+    with one_line_errors():
         from catdog.inspection import inspect_run  # here, because PyTorch takes seconds that --help need not wait for
 
         for path in inspect_run(arguments.run, arguments.out, arguments.seed):

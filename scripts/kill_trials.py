@@ -58,7 +58,7 @@ def kill_runs(kills: int, folder: Path, overrides: list[str], rng: random.Random
             left["last.ckpt" if (run / "checkpoints/last.ckpt").exists() else "no checkpoint yet"] += 1
             if rng.random() < 0.5:  # it is killed once more, when it goes on
                 continue
-        assert start(run, overrides).wait() == 0, f"{run} cannot be gone on with"
+        assert start(run, overrides).wait() == 0, f"{run} cannot be resumed"
         equal += same_weights(folder / "whole", run)
         finished += 1
         print(f"{sent.total()} signals, {finished} runs finished, {equal} of them equal", flush=True)
@@ -67,7 +67,7 @@ def kill_runs(kills: int, folder: Path, overrides: list[str], rng: random.Random
 
 
 def same_weights(one: Path, other: Path) -> bool:
-    """Whether two runs' last and best weights are equal, bit for bit."""
+    """Compare two runs' last and best weights, bit for bit."""
     for name in ("last.ckpt", "best.ckpt"):
         left, right = (torch.load(run / "checkpoints" / name, weights_only=True)["state_dict"] for run in (one, other))
         if not all(left[key].equal(right[key]) for key in left):

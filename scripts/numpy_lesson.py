@@ -5,47 +5,25 @@ float32 by PyTorch. Leaves a drawing of the net and a picture of both loss curve
 """
 
 import argparse
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
-from lightning import Callback, LightningModule, Trainer
+from lightning import Trainer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from catdog import figures, training
-from catdog.data import CatDogDataModule
-from catdog.errors import InputError
+from catdog import CatDogClassifier, CatDogDataModule, figures, training
+from catdog.cli import one_line_errors
+from catdog.data import FolderSource, SyntheticSource
 from catdog.numpy_mlp import Layers, NumpyMLP, bce, forward
 
 Photos = tuple[NDArray[np.float64], NDArray[np.float64]]  # X (photos, features) in [-1, 1]; y (photos,)
 Losses = list[tuple[float, float]]  # training and validation loss of every epoch
-
-
-class Watch(Callback):
-    """Keeps the weights that training starts from and the losses of every epoch."""
-
-    def __init__(self) -> None:
-        self.parameters: Layers = []
-        self.losses: Losses = []
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Copy weights and biases, which come in turns, as the hand-written net has them."""
-        values = [value.detach().double().numpy() for value in pl_module.parameters()]
-        pairs = zip(values[::2], values[1::2], strict=True)
-        self.parameters = [(W.reshape(-1, W.shape[-1]).copy(), b.reshape(-1, 1).copy()) for W, b in pairs]
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the epoch's losses."""
-        metrics = trainer.callback_metrics
-        self.losses.append((metrics["train/loss"].item(), metrics["val/loss"].item()))
 
 
 def photos_at(data: CatDogDataModule, rows: torch.Tensor) -> Photos:
@@ -56,7 +34,7 @@ def photos_at(data: CatDogDataModule, rows: torch.Tensor) -> Photos:
 
 def training_batches(data: CatDogDataModule, epoch: int) -> Iterator[Photos]:
     """The batches of an epoch, counted from 0, in Lightning's order."""
-    sampler: Any = data.train_dataloader().sampler
+    sampler: Any = data.train_dataloader().batch_sampler.sampler
     sampler.set_epoch(epoch)
     for positions in torch.tensor(list(sampler)).split(data.batch_size):
         yield photos_at(data, data.train.rows[positions])
@@ -76,17 +54,21 @@ def train_by_hand(data: CatDogDataModule, parameters: Layers, lr: float, epochs:
     return losses
 
 
-def train_with_lightning(build_data: Callable[[], CatDogDataModule], config: Any) -> Watch:
-    """Train as `train.py` does, and keep what is to be compared."""
-    watch = Watch()
+def copy_parameters(model: CatDogClassifier) -> Layers:
+    """Copy a network's weights and biases, as the hand-written net has them."""
+    values = [value.detach().double().numpy() for layer in model.network.linears for value in layer.parameters()]
+    return [(W[0].copy(), b.T.copy()) for W, b in zip(values[::2], values[1::2], strict=True)]
 
-    def build_trainer(callbacks: list[Callback], **given: Any) -> Trainer:
-        return instantiate(config.trainer, _partial_=True)(callbacks=[*callbacks, watch], **given)
 
-    build_model = instantiate(config.model, _partial_=True, _convert_="all")
+def train_with_lightning(data: CatDogDataModule, model: CatDogClassifier, epochs: int) -> Losses:
+    """Train as `train.py` does; give the losses."""
+    build_trainer = partial(
+        Trainer, accelerator="cpu", devices=1, max_epochs=epochs, num_sanity_val_steps=0, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        training.run(build_data, build_model, build_trainer, folder=Path(folder), config={}, seed=config.seed)
-    return watch
+        record: Any = training.run(data, model, build_trainer, folder=Path(folder), config={})
+    return [(row["train/loss"], row["val/loss"]) for row in record["history"]]
 
 
 def curves(by_hand: Losses, lightning: Losses) -> Figure:
@@ -117,18 +99,18 @@ def table(by_hand: Losses, lightning: Losses) -> str:
     return "\n".join(lines)
 
 
-def compare(build_data: Callable[[], CatDogDataModule], config: Any, output: Path) -> None:
+def compare(data: CatDogDataModule, hidden: list[int], epochs: int, output: Path) -> None:
     """Train both nets, print their losses, save the pictures."""
-    watch = train_with_lightning(build_data, config)
-    data = build_data()
-    data.setup()
-    by_hand = train_by_hand(data, watch.parameters, config.model.lr, config.trainer.max_epochs)
-    widths = [watch.parameters[0][0].shape[1], *(len(W) for W, _ in watch.parameters)]
+    model = CatDogClassifier(hidden, data.image_size)
+    parameters = copy_parameters(model)  # before training changes them
+    lightning = train_with_lightning(data, model, epochs)
+    by_hand = train_by_hand(data, parameters, model.hparams["lr"], epochs)
+    widths = [parameters[0][0].shape[1], *(len(W) for W, _ in parameters)]
     print(f"{' → '.join(f'{width:,}' for width in widths)} on {len(data.train)} photos\n")
-    print(table(by_hand, watch.losses))
-    print(f"\nlargest difference: {np.abs(np.subtract(by_hand, watch.losses)).max():.1e}")
+    print(table(by_hand, lightning))
+    print(f"\nlargest difference: {np.abs(np.subtract(by_hand, lightning)).max():.1e}")
     output.mkdir(parents=True, exist_ok=True)
-    for name, figure in {"network": figures.network_diagram(widths), "losses": curves(by_hand, watch.losses)}.items():
+    for name, figure in {"network": figures.network_diagram(widths), "losses": curves(by_hand, lightning)}.items():
         figure.savefig(output / f"{name}.png", dpi=100)
         print(f"picture: {output / name}.png")
 
@@ -142,15 +124,10 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=128, help="height and width of a photo in pixels (128)")
     parser.add_argument("--output", type=Path, default=Path("outputs/numpy_lesson"), help="folder of the pictures")
     arguments = parser.parse_args()
-    with initialize_config_dir(str(Path(__file__).resolve().parents[1] / "conf"), version_base="1.3"):
-        config = compose("train", overrides=["trainer=cpu", f"data={'folder' if arguments.photos else 'drawn'}"])
-    config.model.hidden, config.data.image_size = arguments.hidden, arguments.image_size
-    config.trainer.max_epochs = arguments.epochs
-    build_data = partial(instantiate(config.data, _partial_=True, _convert_="all"), root=arguments.photos)
-    try:
-        compare(build_data, config, arguments.output)
-    except (InputError, OSError) as error:
-        sys.exit(f"catdog: {error}")
+    with one_line_errors():
+        source = FolderSource(arguments.photos) if arguments.photos else SyntheticSource()
+        data = CatDogDataModule(source, image_size=arguments.image_size)
+        compare(data, arguments.hidden, arguments.epochs, arguments.output)
 
 
 if __name__ == "__main__":

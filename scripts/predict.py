@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from catdog.errors import told_in_a_sentence
+from catdog.cli import one_line_errors
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all verdicts there, as JSON")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw the first 100 photos there, .png or .jpg")
     arguments = parser.parse_args()
-    with told_in_a_sentence():
+    with one_line_errors():
         from catdog.prediction import (  # here, because PyTorch takes seconds that --help need not wait for
             predicting,
             verdicts,

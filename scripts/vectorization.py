@@ -1,4 +1,4 @@
-"""What vectorising saves: `python scripts/vectorization.py` explains a network's six loops and times three of them.
+"""Measure vectorising: `python scripts/vectorization.py` explains a network's six loops and times three of them.
 
 It takes the three loops that can go away one at a time, the innermost first, and checks that the results stay the same.
 """
@@ -119,7 +119,7 @@ def by_batch(X: Floats, labels: Floats, parameters: Layers) -> Result:
 
 
 class Measurement(NamedTuple):
-    """What one variant of the pass took."""
+    """Time of one variant of the pass."""
 
     loops: str  # besides the layers'
     seconds: float  # the fastest of `repeats`

@@ -123,7 +123,7 @@ def draw_studies(
 
 @dataclass(frozen=True)
 class Score:
-    """What came out over many studies of the same design and true difference."""
+    """Results of many studies of the same design and true difference."""
 
     found: float  # share of studies whose interval leaves out 0
     covered: float  # share of studies whose interval holds the true difference

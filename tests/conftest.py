@@ -1,59 +1,49 @@
 """Photos made on the spot, and short ways to the objects under test."""
 
+import logging
 import os
+import runpy
+import sys
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from lightning import Trainer
+from lightning import LightningModule, Trainer, seed_everything
 from omegaconf import OmegaConf
 
-from catdog import training
-from catdog.classifier import CatDogClassifier
-from catdog.data import CatDogDataModule, DrawnSource
-from catdog.data.drawn import draw_photo
+from catdog import CatDogClassifier, CatDogDataModule, training
+from catdog.data import SyntheticSource
+from catdog.data.synthetic import draw_photo
 from mirror import Mirror, serving
 
 ROOT = Path(__file__).parents[1]
 
-EXERCISE: dict[str, Any] = {
-    "activation": "relu",
-    "normalization": "none",
-    "dropout": 0.0,
-    "whitening": 0,
-    "edges": 0,
-    "optimizer": "sgd",
-    "weight_decay": 0.0,
-    "schedule": "constant",
-    "warmup": 0.0,
-    "test_time_augmentation": False,
-}  # what `model=logistic`, `shallow` and `deep` share, besides the learning rate
-RECIPE = EXERCISE | {
+RECIPE: dict[str, Any] = {
     "activation": "gelu",
     "normalization": "layer",
-    "dropout": 0.1,
     "whitening": 20,
-    "edges": 10,
-    "optimizer": "adamw",
+    "hog": 10,
+    "optimizer": "AdamW",
     "weight_decay": 0.05,
     "schedule": "cosine",
     "warmup": 0.2,
     "test_time_augmentation": True,
-}  # everything that recipes may ask for
+}  # everything that experiments ask for
 MakeData = Callable[..., CatDogDataModule]
 Train = Callable[..., dict[str, Any]]
 RunOf = Callable[[int], Path]
+TrainPy = Callable[..., "Done"]
 
 
 def make_classifier(**arguments: Any) -> CatDogClassifier:
-    """Untrained networks of the exercise's kind; any argument can be given instead."""
-    defaults: dict[str, Any] = {"hidden": [], "lr": 0.01, "replicas": 1, "image_size": 8, "seed": 0}
-    return CatDogClassifier(**{"class_names": ("cats", "dogs"), **EXERCISE, **defaults, **arguments})
+    """Untrained networks for small images; any argument can be given instead."""
+    defaults: dict[str, Any] = {"hidden": [], "image_size": 8}
+    return CatDogClassifier(**defaults | arguments)
 
 
 @pytest.fixture(scope="session")
@@ -79,23 +69,9 @@ def make_data(cache_dir: Path) -> MakeData:
     """Makes a data module of small drawn photos; any argument can be given instead."""
 
     def make(**arguments: Any) -> CatDogDataModule:
-        defaults: dict[str, Any] = {
-            "source": partial(DrawnSource, count=100, seed=0),
-            "root": None,
-            "image_size": 16,
-            "batch_size": 8,
-            "split_seed": 0,
-            "fold": 0,
-            "shuffle_seed": 0,
-            "augment": False,
-            "steps_per_execution": 50,
-            "device_cache": "auto",
-            "local_shuffle": "auto",
-            "max_unreadable": 0.01,
-            "sought_difference": 0.15,
-            "cache_dir": cache_dir,
-        }
-        return CatDogDataModule(**(defaults | arguments))
+        defaults: dict[str, Any] = {"image_size": 16, "batch_size": 8, "cache_dir": cache_dir}
+        source = {} if "root" in arguments else {"source": SyntheticSource(count=100)}
+        return CatDogDataModule(**(defaults | source | arguments))
 
     return make
 
@@ -107,41 +83,55 @@ def train(make_data: MakeData, tmp_path: Path) -> Train:
     def run(
         folder: str = "run",
         *,
-        hidden: Any = (5, 5, 3),
-        lr: Any = 0.01,
-        replicas: Any = 1,
-        max_epochs: Any = 2,
-        seed: Any = 0,
-        ckpt_path: str | None = None,
-        test_weights: str = "best",
-        callbacks: tuple[Any, ...] = (),
-        config: dict[str, Any] | None = None,
+        model: dict[str, Any] | LightningModule | None = None,
+        data: dict[str, Any] | None = None,
         trainer: dict[str, Any] | None = None,
-        options: dict[str, Any] | None = None,
-        **data: Any,
+        config: dict[str, Any] | None = None,
+        **options: Any,
     ) -> dict[str, Any]:
         def build_trainer(**given: Any) -> Trainer:
-            basics: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "max_epochs": max_epochs}
+            basics: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "max_epochs": 2}
             quiet = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
-            given["callbacks"] += callbacks
-            return Trainer(**(basics | quiet | {"log_every_n_steps": 1} | (trainer or {}) | given))
+            return Trainer(**(basics | quiet | (trainer or {}) | given))
 
-        return training.run(
-            partial(make_data, **data),
-            partial(
-                CatDogClassifier,
-                hidden=list(hidden) if isinstance(hidden, tuple) else hidden,
-                lr=lr,
-                replicas=replicas,
-                **EXERCISE | (options or {}),
-            ),
-            build_trainer,
-            folder=tmp_path / folder,
-            config=config or {},
-            seed=seed,
-            ckpt_path=ckpt_path,
-            test_weights=test_weights,
-        )
+        photos = make_data(**(data or {}))
+        if not isinstance(model, LightningModule):
+            seed_everything(0, verbose=False)
+            model = make_classifier(**{"hidden": [5, 5, 3], "image_size": photos.image_size} | (model or {}))
+        record = training.run(photos, model, build_trainer, folder=tmp_path / folder, config=config or {}, **options)
+        return record or {}
+
+    return run
+
+
+class Done(NamedTuple):
+    """What a command left: its exit status or message, and what it printed."""
+
+    status: int | str
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def train_py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> TrainPy:
+    """Runs `train.py` in this process, in the test's folder; a process of its own takes ten times as long."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging.getLogger("lightning.pytorch"), "propagate", True)  # as where Hydra is there first
+    handlers, level = logging.root.handlers[:], logging.root.level
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        capsys.readouterr()
+        try:
+            runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+            status: int | str = 0
+        except SystemExit as end:
+            status = end.code or 0
+        finally:
+            for handler in set(logging.root.handlers).difference(handlers):
+                handler.close()
+            logging.root.handlers[:], logging.root.level = handlers, level
+        return Done(status, *capsys.readouterr())
 
     return run
 
@@ -162,9 +152,10 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> RunOf:
         places = [f"data.root={root / 'photos'}", f"data.cache_dir={root / 'cache'}"]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             config = compose("train", ["data=folder", "data.image_size=16", *places, *overrides])
-        groups = (instantiate(config[group], _partial_=True, _convert_="all") for group in ("data", "model", "trainer"))
+        data, model = (instantiate(config[group], _convert_="all") for group in ("data", "model"))
+        build_trainer = instantiate(config.trainer, _partial_=True, _convert_="all")
         plain: Any = OmegaConf.to_container(config, resolve=True)
-        training.run(*groups, folder=root / f"{replicas}-replicas", config=plain, seed=0)
+        training.run(data, model, build_trainer, folder=root / f"{replicas}-replicas", config=plain)
         return root / f"{replicas}-replicas"
 
     return run

@@ -1,7 +1,8 @@
 import itertools
 import logging
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -9,13 +10,20 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from lightning import Callback
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics.classification import BinaryF1Score
 
-from catdog.classifier import CatDogClassifier, losses, mean_logits
-from catdog.data import CatDogDataModule, FolderSource
+from catdog import CatDogClassifier, CatDogDataModule
 from catdog.errors import InputError
-from catdog.views import slight_views
+from catdog.model import classifier
+from catdog.model.metrics import build_metrics, cross_entropy, mean_logits
+from catdog.model.optimization import cosine_factor
+from catdog.model.views import slight_views
 from conftest import RECIPE, MakeData, Train, make_classifier
 
 
@@ -53,42 +61,110 @@ def plain_training(data: CatDogDataModule, hidden: list[int], epochs: int) -> tu
     return losses, accuracies
 
 
-def assert_parity(train: Train, data: CatDogDataModule, hidden: tuple[int, ...], **arguments: Any) -> None:
+def assert_parity(train: Train, data: CatDogDataModule, hidden: list[int], **photos: Any) -> None:
     steps = StepLosses()
-    record = train(hidden=hidden, max_epochs=3, callbacks=(steps,), **arguments)
+    record = train(model={"hidden": hidden}, data=photos, trainer={"max_epochs": 3}, callbacks=[steps])
     data.setup()
-    losses, accuracies = plain_training(data, list(hidden), epochs=3)
+    losses, accuracies = plain_training(data, hidden, epochs=3)
     assert steps.losses == pytest.approx(losses, abs=1e-5)
     assert [epoch["val/acc"] for epoch in record["history"]] == pytest.approx(accuracies)
 
 
-@pytest.mark.parametrize("hidden", [(), (4,), (5, 5, 3)])
-def test_losses_equal_those_of_a_plain_pytorch_loop(train: Train, make_data: MakeData, hidden: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("hidden", [[], [4], [5, 5, 3]])
+def test_losses_equal_those_of_a_plain_pytorch_loop(train: Train, make_data: MakeData, hidden: list[int]) -> None:
     assert_parity(train, make_data(), hidden)
 
 
 def test_losses_equal_those_of_a_plain_pytorch_loop_on_real_photos(
     train: Train, make_data: MakeData, real_photos: Path
 ) -> None:
-    arguments = {"source": FolderSource, "root": real_photos, "image_size": 128, "batch_size": 32}
-    assert_parity(train, make_data(**arguments), (5, 5, 3), **arguments)
+    photos = {"root": real_photos, "image_size": 128, "batch_size": 32}
+    assert_parity(train, make_data(**photos), [5, 5, 3], **photos)
 
 
 def test_logged_metrics_are_means_over_photos(train: Train, make_data: MakeData) -> None:
     """With lr tiny, the weights stay put, so that an epoch's metrics are those of the initial weights."""
-    record = train(max_epochs=1, lr=1e-30, batch_size=32)
+    record = train(model={"lr": 1e-30}, data={"batch_size": 32}, trainer={"max_epochs": 1})
     model = make_classifier(hidden=[5, 5, 3], image_size=16)
     data = make_data()
     data.setup()
-    for part in ("train", "val"):
-        photos = getattr(data, part)
+    for split in ("train", "val"):
+        photos = getattr(data, split)
         pixels, labels = data.store.gather(photos.rows)
-        probabilities = model(pixels / 127.5 - 1)[0].sigmoid()
-        assert record["history"][0][f"{part}/loss"] == pytest.approx(
+        probabilities = model(pixels / 127.5 - 1).sigmoid()
+        assert record["history"][0][f"{split}/loss"] == pytest.approx(
             nn.BCELoss()(probabilities, labels).item(), abs=1e-6
         )
         accuracy = ((probabilities > 0.5) == (labels > 0.5)).float().mean().item()
-        assert record["history"][0][f"{part}/acc"] == pytest.approx(accuracy)
+        assert record["history"][0][f"{split}/acc"] == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_metric_that_is_added_reaches_history_record_and_dashboard(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replicas: int
+) -> None:
+    both = build_metrics()
+    both.add_metrics({"f1": BinaryF1Score()})
+    monkeypatch.setattr(classifier, "build_metrics", lambda: both)
+    record = train(model={"replicas": replicas})
+    assert record["test/f1"] == pytest.approx(np.mean([own["test/f1"] for own in record["replicas"]]))
+    assert all({"train/f1", "val/f1"} <= row.keys() for row in record["history"])
+    accumulator = EventAccumulator(str(tmp_path / "run"))
+    accumulator.Reload()
+    assert {"train/f1", "val/f1"} <= set(accumulator.Tags()["scalars"])
+
+
+def test_an_ordinary_loader_and_trainer_train_it_and_load_it_again(tmp_path: Path) -> None:
+    """As in any Lightning project: callbacks that monitor, a logger, prediction, a checkpoint."""
+    images = torch.randn(64, 3, 8, 8)
+    photos = TensorDataset(images, (images.mean((1, 2, 3)) > 0).float())
+    loader = DataLoader(photos, batch_size=16, shuffle=True)
+    best = ModelCheckpoint(tmp_path / "best", monitor="val/loss")
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=3, default_root_dir=tmp_path, log_every_n_steps=1, enable_model_summary=False,
+        callbacks=[best, EarlyStopping("val/loss"), LearningRateMonitor(), TQDMProgressBar()],
+        logger=CSVLogger(tmp_path),
+    )  # fmt: skip
+    model = make_classifier(hidden=[4], whitening=8, lr=0.1, optimizer="Adam", schedule="cosine")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+        trainer.fit(model, loader, DataLoader(photos, batch_size=16))
+        (tested,) = trainer.test(model, DataLoader(photos, batch_size=16))
+        predicted: Any = trainer.predict(model, DataLoader(photos, batch_size=16))
+    logged = pd.read_csv(tmp_path / "lightning_logs/version_0/metrics.csv")
+    assert {"val/loss", "train/acc", "lr-Adam"} <= set(logged)
+    assert [batch.shape for batch in predicted] == [(16,)] * 4
+    loaded = CatDogClassifier.load_from_checkpoint(best.best_model_path, weights_only=True).eval()
+    torch.testing.assert_close(loaded(images).sigmoid(), torch.cat(predicted))
+    assert tested["test/acc"] == ((loaded(images) > 0) == (photos.tensors[1] > 0.5)).float().mean()
+
+
+@pytest.mark.parametrize(
+    ("trainer", "steps"),
+    [
+        ({"max_epochs": 3}, 30),
+        ({"max_epochs": -1, "max_steps": 7}, 7),
+        ({"max_epochs": 3, "limit_train_batches": 4}, 12),
+        ({"max_epochs": 3, "accumulate_grad_batches": 2}, 15),
+    ],
+)
+def test_the_cosine_ends_at_the_last_step(train: Train, trainer: dict[str, Any], steps: int) -> None:
+    class Rates(Callback):
+        rates: ClassVar[list[float]] = []
+
+        def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+            self.rates.append(optimizer.param_groups[0]["lr"])
+
+    Rates.rates.clear()
+    options = {"schedule": "cosine", "warmup": 0.2, "lr": 0.1}
+    train(model=options, trainer=trainer, callbacks=[Rates()], test_weights="last")
+    assert Rates.rates == pytest.approx([0.1 * cosine_factor(step, steps, 0.2) for step in range(steps)])
+
+
+def test_a_cosine_without_end_is_refused(train: Train) -> None:
+    with pytest.raises(InputError, match=r"model.schedule=cosine needs an end: set trainer.max_epochs or"):
+        train(model={"schedule": "cosine"}, trainer={"max_epochs": -1})
 
 
 class Kill(Callback):
@@ -101,20 +177,20 @@ class Kill(Callback):
 
 def test_a_dead_layer_is_warned_of_once_and_recorded(train: Train, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="catdog"):
-        record = train(max_epochs=4, callbacks=(Kill(),))
+        record = train(trainer={"max_epochs": 4}, callbacks=[Kill()])
     warnings = [message for message in caplog.messages if "dead" in message]
     assert len(warnings) == 1
-    assert "epoch 2: hidden layer 2 of seed 0 is dead, none of its 5 units" in warnings[0]
-    assert [epoch["dead_layers"] > 0 for epoch in record["history"]] == [False, True, True, True]
+    assert "epoch 2: 1 dead net(s): the output is the same for every validation photo" in warnings[0]
+    assert [epoch["val/dead"] for epoch in record["history"]] == [0, 1, 1, 1]
 
 
 def test_a_checkpoint_alone_gives_the_same_network(train: Train, tmp_path: Path, make_data: MakeData) -> None:
-    train(hidden=(4,))
+    train(model={"hidden": [4]})
     model = CatDogClassifier.load_from_checkpoint(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)
     data = make_data()
     data.setup()
     with torch.no_grad():
-        probabilities = model(data.store.pixels[data.test.rows] / 127.5 - 1)[0].sigmoid()
+        probabilities = model(data.store.pixels[data.test.rows] / 127.5 - 1).sigmoid()
     lines = (tmp_path / "run/predictions.csv").read_text().splitlines()[1:]
     assert [float(line.split(",")[3]) for line in lines] == pytest.approx(probabilities.tolist(), abs=1e-6)
     assert model.hparams["class_names"] == ("cats", "dogs")
@@ -131,12 +207,15 @@ def test_a_learning_rate_without_sense_is_refused(lr: Any) -> None:
     ("key", "value", "allowed"),
     [
         ("activation", "tanh", "relu or gelu"), ("activation", ["relu"], "relu or gelu"),
-        ("normalization", "batch", "none or layer"), ("optimizer", "adam", "sgd or adamw"),
-        ("schedule", None, "constant or cosine"), ("test_time_augmentation", "yes", "true or false"),
-        ("dropout", 1, "a number of at least 0, below 1"), ("dropout", -0.1, "a number of at least 0, below 1"),
-        ("warmup", 1.0, "a number of at least 0, below 1"), ("weight_decay", -1, "a number of at least 0"),
-        ("weight_decay", float("nan"), "a number of at least 0"), ("dropout", True, "a number of at least 0, below 1"),
+        ("normalization", "batch", "none or layer"), ("schedule", None, "constant or cosine"),
+        ("test_time_augmentation", "yes", "true or false"), ("test_time_augmentation", 1, "true or false"),
+        ("warmup", 1.0, "a number at least 0, below 1"), ("weight_decay", -1, "a number at least 0"),
+        ("weight_decay", float("nan"), "a number at least 0"), ("warmup", True, "a number at least 0, below 1"),
         ("whitening", -1, "a whole number of at least 0"), ("whitening", 2.5, "a whole number of at least 0"),
+        ("whitening", 193, "a whole number of at least 0, at most 192"),
+        ("hog", 33, "a whole number of at least 0, at most 32"),
+        ("replicas", 0, "a whole number of at least 1"), ("replicas", 1.5, "a whole number of at least 1"),
+        ("replicas", True, "a whole number of at least 1"),
     ],
 )  # fmt: skip
 def test_options_without_sense_are_refused(key: str, value: Any, allowed: str) -> None:
@@ -145,27 +224,12 @@ def test_options_without_sense_are_refused(key: str, value: Any, allowed: str) -
     assert str(caught.value) == f"model.{key} must be {allowed}, got {value!r}"
 
 
-def test_more_components_than_pixels_are_refused() -> None:
-    with pytest.raises(InputError, match="model.whitening is a number of principal components, at most 192, got 193"):
-        make_classifier(whitening=193)
-    with pytest.raises(InputError, match="model.edges is a number of principal components, at most 32, got 33"):
-        make_classifier(edges=33)
-
-
-def test_batches_of_training_images_may_share_their_memory() -> None:
-    images, buffer = torch.rand(40, 3, 8, 8), torch.empty(10, 3, 8, 8)
-    one, other = make_classifier(whitening=5, edges=5), make_classifier(whitening=5, edges=5)
-    one.fit_features([images])
-    other.fit_features(buffer.copy_(batch) for batch in images.split(10))
-    for name, value in one.named_buffers():
-        assert value.equal(other.get_buffer(name)), name
-
-
 def test_test_time_augmentation_averages_the_probabilities_of_ten_views() -> None:
     plain, averaging = (make_classifier(hidden=[5], test_time_augmentation=on, replicas=2) for on in (False, True))
     images = torch.rand(7, 3, 8, 8) * 2 - 1
     expected = torch.stack([plain(view).sigmoid() for view in slight_views(images)]).mean(0)
     torch.testing.assert_close(averaging(images).sigmoid(), expected)
+    assert averaging(images).shape == (2, 7)
 
 
 @given(st.lists(st.floats(-800, 800), min_size=1, max_size=5))
@@ -177,60 +241,56 @@ def test_the_mean_logit_is_that_of_the_mean_probability(logits: list[float]) -> 
 
 
 def test_validation_looks_once_and_the_test_ten_times(train: Train, make_data: MakeData, tmp_path: Path) -> None:
-    record = train(hidden=(4,), options={"test_time_augmentation": True}, lr=1e-30, max_epochs=1)
+    options = {"hidden": [4], "test_time_augmentation": True, "lr": 1e-30}
+    record = train(model=options, trainer={"max_epochs": 1})
     model = make_classifier(hidden=[4], image_size=16)
     data = make_data()
     data.setup()
-    images = {part: data.store.pixels[getattr(data, part).rows] / 127.5 - 1 for part in ("val", "test")}
-    labels = data.store.labels[data.val.rows]
-    assert record["val/loss"] == pytest.approx(losses(model(images["val"]), labels).mean().item(), abs=1e-6)
+    images = {split: data.store.pixels[getattr(data, split).rows] / 127.5 - 1 for split in ("val", "test")}
+    loss = nn.BCEWithLogitsLoss()(model(images["val"]), data.val.labels)
+    assert record["val/loss"] == pytest.approx(loss.item(), abs=1e-6)
     found = pd.read_csv(tmp_path / "run/predictions.csv")["probability"].to_numpy()
-    expected = torch.stack([model(view).sigmoid()[0] for view in slight_views(images["test"])]).mean(0)
+    expected = torch.stack([model(view).sigmoid() for view in slight_views(images["test"])]).mean(0)
     np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-6)
-
-
-@pytest.mark.parametrize("replicas", [0, -1, 1.5, "abc", True])
-def test_a_number_of_replicas_without_sense_is_refused(replicas: Any) -> None:
-    with pytest.raises(InputError, match="model.replicas must be a whole number of at least 1, got"):
-        make_classifier(replicas=replicas)
 
 
 def test_logits_of_any_size_give_a_finite_loss() -> None:
     logits, labels = torch.tensor([[-3000.0, 3000.0], [3000.0, -3000.0]]), torch.tensor([1.0, 0.0])
-    assert losses(logits, labels).tolist() == [[3000, 3000], [0, 0]]
+    assert cross_entropy(logits, labels, "none").tolist() == [[3000, 3000], [0, 0]]
 
 
 @pytest.mark.parametrize(
-    ("hidden", "lr", "options"), [((), 0.1, {}), ((4,), 0.1, {}), ((5, 5, 3), 0.1, {}), ((5, 3), 0.001, RECIPE)]
+    ("hidden", "lr", "options"), [([], 0.1, {}), ([4], 0.1, {}), ([5, 5, 3], 0.1, {}), ([5, 3], 0.001, RECIPE)]
 )
 def test_every_replica_learns_what_it_would_alone(
-    train: Train, tmp_path: Path, hidden: tuple[int, ...], lr: float, options: dict[str, Any]
+    train: Train, tmp_path: Path, hidden: list[int], lr: float, options: dict[str, Any]
 ) -> None:
     """As a run of its own, with its own seed and the same batches, also with its own best epoch."""
-    arguments: dict[str, Any] = {"hidden": hidden, "max_epochs": 6, "lr": lr, "options": options}
-    together = train("together", replicas=3, seed=5, **arguments)
+    arguments: dict[str, Any] = {"data": {"augment": bool(options)}, "trainer": {"max_epochs": 6}}
+    net = {"hidden": hidden, "lr": lr, **options}
+    together = train("together", model=net | {"replicas": 3, "seed": 5}, **arguments)
     weights = torch.load(tmp_path / "together/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     weights = {name: value for name, value in weights.items() if "whitening" not in name}
     for number, replica in enumerate(together["replicas"]):
-        alone = train(f"alone{number}", seed=5 + number, **arguments)["replicas"][0]
+        alone = train(f"alone{number}", model=net | {"seed": 5 + number}, **arguments)["replicas"][0]
         own = torch.load(tmp_path / f"alone{number}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
         for name in weights:
             torch.testing.assert_close(weights[name][number], own[name][0], atol=1e-5, rtol=1e-4)
         assert replica["seed"] == alone["seed"] == 5 + number
         assert replica["tested_epoch"] == alone["tested_epoch"]
-        for name in ("test/acc", "test/loss", "val/acc", "val/loss", "dead_layers"):
+        for name in ("test/acc", "test/loss", "val/acc", "val/loss", "val/dead"):
             assert replica[name] == pytest.approx(alone[name], abs=1e-4)
         for one, other in zip(replica["history"], alone["history"], strict=True):
             assert one == pytest.approx(other | {"seconds": one["seconds"]}, abs=1e-4)
 
 
-def test_a_dead_replica_is_named_and_the_others_go_on(train: Train, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_dead_replica_is_counted_and_the_others_go_on(train: Train, caplog: pytest.LogCaptureFixture) -> None:
     class KillSecond(Callback):
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
             nn.init.constant_(pl_module.network.layers[0].bias[1], -1e6)
 
     with caplog.at_level(logging.WARNING, logger="catdog"):
-        record = train(hidden=(5,), replicas=3, seed=1, callbacks=(KillSecond(),))
-    assert [replica["dead_layers"] for replica in record["replicas"]] == [0, 1, 0]
-    assert [message for message in caplog.messages if "hidden layer 1 of seed 2 is dead" in message]
+        record = train(model={"hidden": [5], "replicas": 3, "seed": 1}, callbacks=[KillSecond()])
+    assert [replica["val/dead"] for replica in record["replicas"]] == [0, 1, 0]
+    assert [message for message in caplog.messages if "1 dead net(s):" in message]
     assert len({replica["val/loss"] for replica in record["replicas"]}) == 3

@@ -1,110 +1,212 @@
-import itertools
-from collections.abc import Iterable
-from functools import partial
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from lightning import Callback
+from lightning import LightningModule, Trainer
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
 
-from catdog.data import CatDogDataModule, DrawnSource, FolderSource
-from catdog.data.shuffling import LocalShuffle
+from catdog import CatDogDataModule
+from catdog.data import Photo, SyntheticSource, to_images
 from catdog.errors import InputError
-from conftest import MakeData, Train
+from conftest import MakeData
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec")  # Lightning 2.6 with PyTorch 2.14
+Batches = list[tuple[Tensor, Tensor]]
 
 
-def test_the_split_depends_on_its_seed_alone(make_data: MakeData) -> None:
-    def test_names(**arguments: Any) -> list[str]:
-        torch.rand(3)  # another state of the global generator
-        data = make_data(**arguments)
-        data.setup()
-        return data.test.names
-
-    assert test_names() == test_names(shuffle_seed=5, batch_size=3, image_size=8)
-    assert test_names() != test_names(split_seed=1)
+def load(data: CatDogDataModule, epoch: int = 0, split: str = "train") -> Batches:
+    """All batches of an epoch."""
+    data.setup()
+    loader = getattr(data, f"{split}_dataloader")()
+    if split == "train":
+        loader.batch_sampler.sampler.set_epoch(epoch)  # as Lightning does
+    return list(loader)
 
 
-def epoch_order(data: Any, epoch: int) -> list[int]:
-    loader = data.train_dataloader()
-    loader.sampler.set_epoch(epoch)
-    return list(loader.sampler)
+def joined(batches: Batches) -> tuple[Tensor, Tensor]:
+    return torch.cat([images for images, _ in batches]), torch.cat([labels for _, labels in batches])
 
 
-def test_every_epoch_has_an_order_of_its_own_that_the_seed_gives(make_data: MakeData) -> None:
-    data, same, other = make_data(), make_data(), make_data(shuffle_seed=1)
-    for each in (data, same, other):
-        each.setup()
-    first, second = epoch_order(data, 0), epoch_order(data, 1)
-    assert sorted(first) == sorted(second) == list(range(80))
-    assert first != second
-    assert epoch_order(same, 1) == second
-    assert epoch_order(other, 1) != second
+def are_equal(batches: Batches, others: Batches) -> bool:
+    return all(one.equal(other) for one, other in zip(joined(batches), joined(others), strict=True))
 
 
-def batches(data: CatDogDataModule, loader: Iterable[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """All batches of a loader, as the classifier gets them."""
-    loaded = (batch for rows in loader for batch in data.on_after_batch_transfer(rows, 0))
-    return [(images.clone(), labels) for images, labels in loaded]
+def on_process(data: CatDogDataModule, rank: int, world_size: int) -> CatDogDataModule:
+    """The data module as one of several processes has it."""
+    cpu = SimpleNamespace(root_device=torch.device("cpu"))
+    trainer: Any = SimpleNamespace(world_size=world_size, global_rank=rank, overfit_batches=0.0, strategy=cpu)
+    data.trainer = trainer
+    return data
 
 
-class CountSteps(Callback):
-    """Counts the optimizer's steps."""
+class MemorySource:
+    """Photos in an array, as somebody may bring them."""
+
+    class_names = ("cats", "dogs")
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        self.pixels = pixels
+        self.names = [f"{number:03d}" for number in range(len(pixels))]
+        self.labels = [number % 2 for number in range(len(pixels))]
+
+    def fingerprint(self) -> Iterator[str]:
+        yield hashlib.sha256(self.pixels.tobytes()).hexdigest()
+
+    def read(self, index: int, image_size: int) -> Photo:
+        assert image_size == self.pixels.shape[1]
+        return Photo(self.pixels[index], hashlib.sha256(self.pixels[index].tobytes()).hexdigest())
+
+
+class Plain(LightningModule):
+    """Somebody's module that knows nothing of catdog; keeps the images it was trained on."""
 
     def __init__(self) -> None:
-        self.steps = 0
+        super().__init__()
+        self.layer = nn.Linear(3 * 16 * 16, 1)
+        self.seen: list[list[Tensor]] = []
 
-    def on_before_optimizer_step(self, *args: Any) -> None:
-        self.steps += 1
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layer(images.flatten(1)).squeeze(1)
+
+    def on_train_epoch_start(self) -> None:
+        self.seen.append([])
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        self.seen[-1].append(batch[0].clone())
+        return functional.binary_cross_entropy_with_logits(self(batch[0]), batch[1])
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.log("val/loss", functional.binary_cross_entropy_with_logits(self(batch[0]), batch[1]))
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.log("test/acc", ((self(batch[0]) > 0) == batch[1].bool()).float().mean())
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self(batch[0])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def test_batches_are_whole_tensors_scaled_to_plus_minus_one(make_data: MakeData) -> None:
-    data = make_data()
-    data.setup()
-    for part, loader in (
-        (data.train, data.train_dataloader()),
-        (data.val, data.val_dataloader()),
-        (data.test, data.test_dataloader()),
-    ):
-        images, labels = (torch.cat(column) for column in zip(*batches(data, loader), strict=True))
+def make_trainer(**options: Any) -> Trainer:
+    quiet: dict[str, Any] = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
+    return Trainer(**quiet | {"accelerator": "cpu", "max_epochs": 2, "log_every_n_steps": 1} | options)
+
+
+def test_an_ordinary_lightning_module_trains_tests_and_predicts(make_data: MakeData) -> None:
+    data, model, trainer = make_data(), Plain(), make_trainer()
+    trainer.fit(model, data)
+    assert trainer.global_step == 20
+    assert all(len(torch.cat(epoch).unique(dim=0)) == 80 for epoch in model.seen)
+    (metrics,) = trainer.test(model, data, verbose=False)
+    predictions = torch.cat(trainer.predict(model, data))  # type: ignore[arg-type]
+    assert ((predictions > 0) == data.test.labels.bool()).float().mean() == pytest.approx(metrics["test/acc"])
+
+
+def test_overfit_batches_gives_the_same_batches_in_every_epoch(make_data: MakeData) -> None:
+    model = Plain()
+    make_trainer(overfit_batches=2, max_epochs=3).fit(model, make_data())
+    first, *others = model.seen
+    assert len(first) == 2
+    assert all(torch.cat(first).equal(torch.cat(other)) for other in others)
+
+
+@pytest.mark.parametrize("device_cache", [True, False])
+def test_batches_are_the_photos_scaled_to_plus_minus_one(make_data: MakeData, device_cache: bool) -> None:
+    data = make_data(batch_size=32, device_cache=device_cache)
+    before = data.store.pixels.clone()
+    for split, sizes in (("train", [32, 32, 16]), ("val", [10]), ("test", [10]), ("predict", [10])):
+        batches = load(data, split=split)
+        part, loader = getattr(data, split, data.test), getattr(data, f"{split}_dataloader")()
+        assert [len(labels) for _, labels in batches] == sizes
+        assert len(loader) == len(sizes)
+        images, labels = joined(batches)
         assert images.dtype == labels.dtype == torch.float32
         assert images.shape == (len(part), 3, 16, 16)
-        order = list(loader.sampler)
+        order = list(loader.batch_sampler.sampler)
         expected = data.store.pixels[part.rows[order]].to(torch.float64) / 127.5 - 1
         torch.testing.assert_close(images, expected.float(), atol=1e-6, rtol=0)
         assert labels.equal(part.labels[order])
+    assert data.store.pixels.equal(before)
 
 
-def test_the_training_batches_have_the_size_asked_for(make_data: MakeData) -> None:
-    for steps_per_execution in (1, 2, 50):
-        data = make_data(batch_size=32, steps_per_execution=steps_per_execution)
-        data.setup()
-        assert [len(labels) for _, labels in batches(data, data.train_dataloader())] == [32, 32, 16]
-
-
-def test_how_many_batches_are_handed_over_does_not_change_them(make_data: MakeData) -> None:
-    data, other = make_data(steps_per_execution=1), make_data(steps_per_execution=4)
-    for each in (data, other):
-        each.setup()
-    for one, two in zip(batches(data, data.train_dataloader()), batches(other, other.train_dataloader()), strict=True):
-        assert one[0].equal(two[0])
-        assert one[1].equal(two[1])
-
-
-def test_a_trainer_that_counts_batches_is_handed_single_ones(train: Train) -> None:
-    for options, steps in (({"limit_train_batches": 3}, 6), ({"max_steps": 13}, 13)):
-        train(str(options), max_epochs=2, trainer=options, callbacks=(count := CountSteps(),))
-        assert count.steps == steps
-
-
-def test_scaling_leaves_the_store_as_it_was(make_data: MakeData) -> None:
+def test_a_batchs_memory_is_used_again_only_when_nobody_holds_it(make_data: MakeData) -> None:
     data = make_data()
     data.setup()
-    before = data.store.pixels.clone()
-    batches(data, data.train_dataloader())
-    assert data.store.pixels.equal(before)
+    batches = iter(data.train_dataloader())
+    place = next(batches)[0].data_ptr()
+    held, _ = next(batches)
+    assert held.data_ptr() == place
+    content, row = held.clone(), held[0]
+    del held
+    others = list(batches)
+    assert row.equal(content[0])
+    assert len({images.data_ptr() for images, _ in others} | {place}) == 9
+
+
+def test_the_order_depends_on_seed_and_epoch_alone(make_data: MakeData) -> None:
+    data, batches = make_data(), load(make_data(), epoch=1)
+    assert are_equal(load(data, epoch=1), batches)
+    torch.rand(3)  # another state of the global generator
+    assert are_equal(load(data, epoch=1), batches)
+    assert sorted(map(hash_of, joined(batches)[0])) == sorted(map(hash_of, joined(load(data))[0]))
+    assert not are_equal(load(data, epoch=0), batches)
+    assert not are_equal(load(make_data(shuffle_seed=1), epoch=1), batches)
+
+
+def hash_of(image: Tensor) -> int:
+    return hash(image.numpy().tobytes())
+
+
+def test_the_batches_of_two_processes_are_together_those_of_one(make_data: MakeData) -> None:
+    both = zip(*(load(on_process(make_data(), rank, world_size=2)) for rank in (0, 1)), strict=True)
+    for parts, (images, _) in zip(both, load(make_data()), strict=True):
+        assert [len(labels) for _, labels in parts] == [4, 4]
+        assert set(map(hash_of, joined(list(parts))[0])) == set(map(hash_of, images))
+    with pytest.raises(InputError, match="data.batch_size=8 cannot be divided evenly among 3 processes"):
+        load(on_process(make_data(), 0, world_size=3))
+
+
+def test_augmented_views_differ_between_epochs_batches_and_processes_and_come_again(make_data: MakeData) -> None:
+    same = np.broadcast_to(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8), (20, 16, 16, 3))
+
+    def views(epoch: int, rank: int) -> Batches:
+        data = make_data(source=MemorySource(same), augment=True)
+        return load(on_process(data, rank, world_size=2), epoch)
+
+    batches = [images for epoch in (0, 1) for rank in (0, 1) for images, _ in views(epoch, rank)]
+    assert len({hash_of(image) for images in batches for image in images}) == 32
+    assert are_equal(views(1, 1), views(1, 1))
+
+
+def test_an_own_source_is_trained_on(make_data: MakeData) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
+    data, model = make_data(source=MemorySource(pixels)), Plain()
+    make_trainer(max_epochs=1).fit(model, data)
+    rows = data.train.rows
+    assert {hash_of(image) for image in torch.cat(model.seen[0])} == {
+        hash_of(image) for image in to_images(torch.from_numpy(pixels).permute(0, 3, 1, 2)[rows].float())
+    }
+
+
+def test_defaults_are_enough(photo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for data in (CatDogDataModule(root=photo_root), CatDogDataModule(SyntheticSource(count=40))):
+        data.prepare_data()
+        images, _ = load(data)[0]
+        assert images.shape == (32, 3, 128, 128)
 
 
 @pytest.mark.parametrize(
@@ -113,14 +215,16 @@ def test_scaling_leaves_the_store_as_it_was(make_data: MakeData) -> None:
         ({"batch_size": 0}, "data.batch_size must be a whole number of at least 1, got 0"),
         ({"batch_size": "abc"}, "data.batch_size must be .* got 'abc'"),
         ({"image_size": 0}, "data.image_size must be a whole number of at least 1, got 0"),
-        ({"steps_per_execution": 0}, "data.steps_per_execution must be a whole number of at least 1, got 0"),
         ({"device_cache": "always"}, "data.device_cache must be true, false or auto, got 'always'"),
-        ({"local_shuffle": 2}, "data.local_shuffle must be true, false or auto, got 2"),
+        ({"augment": 1}, "data.augment must be true or false, got 1"),
         ({"split_seed": -1}, "data.split_seed must be a whole number of at least 0, got -1"),
-        ({"max_unreadable": 2}, "data.max_unreadable is a share between 0 and 1, got 2"),
-        ({"sought_difference": 0}, "data.sought_difference is a share above 0, at most 1, got 0"),
+        ({"fold": 10}, "data.fold must be .* at most 9, got 10"),
+        ({"max_unreadable": 2}, "data.max_unreadable must be a number at least 0, at most 1, got 2"),
+        ({"minimum_difference": 0}, "data.minimum_difference must be a number above 0, at most 1, got 0"),
         ({"root": 2024}, "data.root must be a path, got 2024; .*: data.root=\"'2024'\""),
         ({"cache_dir": None}, "data.cache_dir must be a path, got None"),
+        ({"root": "photos", "source": SyntheticSource()}, "data.root=photos is for sources that read a folder"),
+        ({"root": None}, "data.root must be given: a folder with two class sub-folders"),
     ],
 )
 def test_arguments_without_sense_are_refused(make_data: MakeData, arguments: dict[str, Any], sentence: str) -> None:
@@ -128,98 +232,36 @@ def test_arguments_without_sense_are_refused(make_data: MakeData, arguments: dic
         make_data(**arguments)
 
 
-def test_a_split_with_an_empty_part_is_refused_before_training(make_data: MakeData) -> None:
-    data = make_data(source=partial(DrawnSource, count=8, seed=0))
-    with pytest.raises(InputError, match="8 photos are too few to split"):
-        data.prepare_data()
-
-
-def test_unreadable_photos_are_skipped_up_to_the_share_allowed(
-    make_data: MakeData, photo_root: Path, tmp_path: Path
-) -> None:
-    for path in itertools.chain(photo_root.glob("*/*")):
-        copy = tmp_path / path.relative_to(photo_root)
-        copy.parent.mkdir(exist_ok=True)
-        copy.write_bytes(path.read_bytes())
-    (tmp_path / "dogs" / "00.jpg").write_text("no photo")
-    (tmp_path / "dogs" / "02.png").write_text("")
-
-    with pytest.raises(InputError, match=r"2 of 40 photos are unreadable, more than data.max_unreadable=0.01 allows"):
-        make_data(source=FolderSource, root=tmp_path).prepare_data()
-
-    data = make_data(source=FolderSource, root=tmp_path, max_unreadable=0.05)
-    data.prepare_data()
-    data.setup()
-    assert set(data.store.unreadable) == {"dogs/00.jpg", "dogs/02.png"}
-    assert len(data.train) + len(data.val) + len(data.test) == 38
-
-
-def test_no_readable_photo_at_all_is_refused(make_data: MakeData, tmp_path: Path) -> None:
-    for name in ("cats", "dogs"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "1.jpg").write_text("no photo")
-    with pytest.raises(InputError, match="2 of 2 photos are unreadable"):
-        make_data(source=FolderSource, root=tmp_path).prepare_data()
-    with pytest.raises(InputError, match="2 photos are too few to split"):
-        make_data(source=FolderSource, root=tmp_path, max_unreadable=1).prepare_data()
-
-
-@given(
-    rows=st.lists(st.integers(0, 10_000), min_size=1, max_size=300, unique=True),
-    processes=st.integers(1, 3),
-    block=st.integers(1, 20),
-    window=st.integers(1, 100),
+@pytest.mark.parametrize(
+    ("broken", "most", "sentence"),
+    [
+        (2, 0.05, ""),
+        (2, 0.01, "2 of 40 photos are unreadable, more than data.max_unreadable=0.01 allows; the first is 'cats/00"),
+        (40, 1, "a part of the split has no photo: 0 of 40 photos are readable"),
+    ],
 )
-def test_a_local_order_deals_out_every_photo_among_the_processes(
-    rows: list[int], processes: int, block: int, window: int
+def test_unreadable_photos_are_left_out_up_to_the_fraction_allowed(
+    make_data: MakeData, photo_root: Path, tmp_path: Path, broken: int, most: float, sentence: str
 ) -> None:
-    photos: Any = range(len(rows))
-    ranks = [LocalShuffle(photos, torch.tensor(rows), processes, rank, 0, block, window) for rank in range(processes)]
-    shares = [list(sampler) for sampler in ranks]
-    assert {len(share) for share in shares} == {len(ranks[0])}
-    assert set().union(*shares) == set(photos)
-    assert sum(map(len, shares)) - len(rows) < processes
-
-
-def test_a_local_order_is_random_but_stays_within_windows() -> None:
-    rows, photos = torch.randperm(4096), cast(Any, range(4096))
-    sampler = LocalShuffle(photos, rows, 1, 0, seed=0, block=64, window=512)
-    first = list(sampler)
-    sampler.set_epoch(1)
-    second = list(sampler)
-    assert first != second
-    for window in torch.tensor(first).split(512):
-        blocks = (rows[window] // 64).unique()
-        assert len(blocks) == 8  # whole blocks of the file
-        assert blocks.diff().max() > 1  # that do not follow each other
-    assert (torch.tensor(first).diff() == 1).float().mean() < 0.01
-
-
-def test_a_local_order_is_used_where_asked_for(make_data: MakeData) -> None:
-    for local_shuffle in (True, False, "auto"):
-        data = make_data(local_shuffle=local_shuffle)
+    root = shutil.copytree(photo_root, tmp_path / "photos")
+    for path in sorted(root.glob("*/*"))[:broken]:
+        path.write_text("no photo")
+    data = make_data(root=root, max_unreadable=most)
+    with pytest.raises(InputError, match=sentence) if sentence else nullcontext():
         data.setup()
-        assert isinstance(data.train_dataloader().sampler, LocalShuffle) == (local_shuffle is True)
+        assert len(data.store.unreadable) == 2
+        assert len(data.train) + len(data.val) + len(data.test) == 38
 
 
 def test_pixels_are_kept_on_a_gpu_where_they_fit(make_data: MakeData, monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu, processor = torch.device("cuda"), torch.device("cpu")
-    for device_cache in (True, False, "auto"):
-        data = make_data(device_cache=device_cache)
-        size = data.store.pixels.nbytes
-        for free, fits in ((2 * size, True), (2 * size - 1, False)):
-            monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, free))
-            assert data._caches_on(gpu) == (fits if device_cache == "auto" else device_cache)
-        if device_cache == "auto":
-            assert not data._caches_on(processor)
-
-
-def test_a_cache_elsewhere_gives_the_same_batches(make_data: MakeData) -> None:
-    data, cached = make_data(device_cache=False), make_data(device_cache=True)
-    for each in (data, cached):
-        each.setup()
-    for one, other in zip(
-        batches(data, data.train_dataloader()), batches(cached, cached.train_dataloader()), strict=True
-    ):
-        assert one[0].equal(other[0])
-        assert one[1].equal(other[1])
+    store, moves = make_data().store, Mock(side_effect=lambda values, device: values)
+    size = store.pixels.nbytes
+    monkeypatch.setattr(Tensor, "to", lambda values, device: moves(values, device))
+    for cache, free, moved in (
+        (True, 0, True), (False, 9 * size, False), ("auto", 2 * size, True), ("auto", 2 * size - 1, False),
+    ):  # fmt: skip
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, free))
+        moves.reset_mock()
+        store.on(torch.device("cuda"), cache)
+        assert moves.called == moved
+        assert store.on(torch.device("cpu"), "auto") is store

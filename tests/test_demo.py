@@ -21,12 +21,12 @@ import pytest
 import torch
 
 from browser import browsing
-from catdog.data.drawn import draw_photo
+from catdog.data.synthetic import draw_photo
 from catdog.demo import server
 from catdog.demo.answer import answer, heading
 from catdog.demo.explanation import explain, read_photo
 from catdog.errors import InputError
-from catdog.inference import PhotoClassifier
+from catdog.inference import Predictor
 from catdog.runs import checkpoint_of
 from conftest import RECIPE, ROOT, RunOf, make_classifier
 
@@ -48,18 +48,18 @@ def text_of(page: str) -> str:
 
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_the_answer_is_the_classifiers(run_of: RunOf, photo: Path, replicas: int) -> None:
-    photos = PhotoClassifier.load(checkpoint_of(run_of(replicas)))
+    model = Predictor.load(checkpoint_of(run_of(replicas)))
     pixels = read_photo(photo, 16)
-    probabilities = photos.probabilities(pixels[None])[:, 0]
-    said = text_of(answer(photos, str(photo)))
+    probabilities = model.probabilities(pixels[None])[:, 0]
+    said = text_of(answer(model, str(photo)))
     mean = probabilities.mean().item()
     assert said.startswith(f"dogs {mean:.1%}" if mean > 0.5 else f"cats {1 - mean:.1%}")
     assert f"The probability of dogs is {mean:.3f}" in said
     if replicas > 1:
         spread = f"{probabilities.min():.3f} to {probabilities.max():.3f}, standard deviation {probabilities.std():.3f}"
         assert f"the mean of 3 nets: they say {spread}." in said
-    units = explain(photos, pixels).units
-    votes = [f"{abs(unit.vote):.2f} for {photos.class_names[unit.vote > 0]}" for unit in units if unit.vote]
+    units = explain(model, pixels).units
+    votes = [f"{abs(unit.vote):.2f} for {model.class_names[unit.vote > 0]}" for unit in units if unit.vote]
     assert re.findall(r"\d\.\d\d for (?:cats|dogs)", said) == votes
     assert ("net 3, unit " in said) == (replicas == 3)
 
@@ -67,17 +67,17 @@ def test_the_answer_is_the_classifiers(run_of: RunOf, photo: Path, replicas: int
 @pytest.mark.parametrize(("hidden", "said"), [([], "no hidden units"), ([1], "Its only unit"), ([3, 2], "All units")])
 def test_other_nets_and_names(tmp_path: Path, photo: Path, hidden: list[int], said: str) -> None:
     names = ["<b>", "chiens\udcff"]  # as names of folders can be
-    photos = PhotoClassifier(make_classifier(hidden=hidden, class_names=names))
-    page = answer(photos, str(photo))
+    model = Predictor(make_classifier(hidden=hidden, class_names=names))
+    page = answer(model, str(photo))
     page.encode()  # as the server does
     assert said in page
     assert "<b>" not in page.replace('<b style="left: ', "")
     assert "&lt;b&gt;" in page
     (tmp_path / "<i>.jpg").write_text("no photo")
-    refused = answer(photos, str(tmp_path / "<i>.jpg"))
+    refused = answer(model, str(tmp_path / "<i>.jpg"))
     assert "<i>" not in refused
     assert text_of(refused) == "'<i>.jpg' cannot be read as a photo: no JPEG, PNG, WEBP, GIF or BMP image."
-    head = heading(photos, "<i>\udcff")
+    head = heading(model, "<i>\udcff")
     head.encode()
     assert text_of(head).startswith(r"<b> or chiens\udcff? ")
     assert text_of(head).endswith(r" · <i>\udcff")
@@ -86,7 +86,7 @@ def test_other_nets_and_names(tmp_path: Path, photo: Path, hidden: list[int], sa
 def test_a_net_whose_units_are_all_silent(photo: Path) -> None:
     classifier = make_classifier(hidden=[3])
     torch.nn.init.constant_(classifier.network.get_parameter("layers.0.bias"), -1000.0)
-    said = text_of(answer(PhotoClassifier(classifier), str(photo)))
+    said = text_of(answer(Predictor(classifier), str(photo)))
     assert said.count("no vote") == 3
 
 
@@ -138,8 +138,8 @@ def test_a_browser_shows_the_answer(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    photos = PhotoClassifier.load(checkpoint_of(run_of(3)))
-    expected = photos.probabilities(read_photo(photo, 16)[None]).mean().item()
+    model = Predictor.load(checkpoint_of(run_of(3)))
+    expected = model.probabilities(read_photo(photo, 16)[None]).mean().item()
     (tmp_path / "notes.txt").write_text("no photo")
     uploads: list[Path] = []
 
@@ -200,8 +200,8 @@ def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.Mon
 
 def test_a_recipes_answer_says_what_its_pictures_leave_out(photo: Path) -> None:
     net = make_classifier(hidden=[3], **RECIPE)
-    net.fit_features([torch.rand(30, 3, 8, 8)])
-    plain, told = (answer(PhotoClassifier(other), str(photo)) for other in (make_classifier(hidden=[3]), net))
+    net.network.fit(torch.rand(30, 3, 8, 8))
+    plain, told = (answer(Predictor(other), str(photo)) for other in (make_classifier(hidden=[3]), net))
     for words in ("mean over ten slightly different views", "but not in the pictures"):
         assert words in told
         assert words not in plain

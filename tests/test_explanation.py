@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from catdog.data import FolderSource, to_images
 from catdog.demo.explanation import explain, read_photo
 from catdog.errors import InputError
-from catdog.inference import PhotoClassifier
+from catdog.inference import Predictor
 from conftest import make_classifier
 from test_hostile_photos import READABLE, png
 
 SIZE = 6
 
 
-def classifier(hidden: list[int], replicas: int, seed: int = 0) -> PhotoClassifier:
-    return PhotoClassifier(make_classifier(hidden=hidden, replicas=replicas, image_size=SIZE, seed=seed))
+def classifier(hidden: list[int], replicas: int, seed: int = 0) -> Predictor:
+    return Predictor(make_classifier(hidden=hidden, replicas=replicas, image_size=SIZE, seed=seed))
 
 
 def random_pixels(seed: int) -> torch.Tensor:
@@ -28,19 +28,19 @@ def random_pixels(seed: int) -> torch.Tensor:
 @settings(max_examples=40, deadline=None)
 @given(hidden=st.lists(st.integers(1, 6), max_size=3), replicas=st.integers(1, 3), seed=st.integers(0, 10**6))
 def test_votes_change_the_logit_by_what_they_say(hidden: list[int], replicas: int, seed: int) -> None:
-    photos, pixels = classifier(hidden, replicas, seed), random_pixels(seed)
-    explanation = explain(photos, pixels, most_units=1000)
+    model, pixels = classifier(hidden, replicas, seed), random_pixels(seed)
+    explanation = explain(model, pixels, most_units=1000)
     width = [*hidden, 1][0]
     assert explanation.unit_count == len(explanation.units) == replicas * width
     votes = [abs(unit.vote) for unit in explanation.units]
     assert votes == sorted(votes, reverse=True)
-    assert torch.equal(explanation.probabilities, photos.probabilities(pixels[None])[:, 0])
-    first, *later = photos.classifier.network.activations(to_images(pixels[None].float()))
+    assert torch.equal(explanation.probabilities, model.probabilities(pixels[None])[:, 0])
+    first, *later = model.classifier.network.activations(to_images(pixels[None].float()))
     for unit in explanation.units:
         assert unit.activation == first[unit.replica, 0, unit.number].item()
         assert unit.picture.shape == (3, SIZE, SIZE)
     if len(hidden) == 1:  # there they are all of the logit but its bias
-        biases = photos.classifier.network.get_parameter("layers.1.bias").flatten()
+        biases = model.classifier.network.get_parameter("layers.1.bias").flatten()
         for replica, bias in enumerate(biases.tolist()):
             total = sum(unit.vote for unit in explanation.units if unit.replica == replica)
             assert total + bias == pytest.approx(later[-1][replica].item(), abs=1e-5)
@@ -49,12 +49,12 @@ def test_votes_change_the_logit_by_what_they_say(hidden: list[int], replicas: in
 
 
 def test_only_the_largest_votes_are_told_with_their_own_weights() -> None:
-    photos, pixels = classifier([5, 4], replicas=3), random_pixels(1)
-    every, few = explain(photos, pixels, most_units=15), explain(photos, pixels, most_units=4)
+    model, pixels = classifier([5, 4], replicas=3), random_pixels(1)
+    every, few = explain(model, pixels, most_units=15), explain(model, pixels, most_units=4)
     assert [(unit.replica, unit.number, unit.vote) for unit in few.units] == [
         (unit.replica, unit.number, unit.vote) for unit in every.units[:4]
     ]
-    weights = photos.classifier.network.input_weights
+    weights = model.classifier.network.input_weights
     for unit in few.units:
         own = weights[unit.replica, unit.number].reshape(3, SIZE, SIZE)
         torch.testing.assert_close(unit.picture, 0.5 + 0.5 * own / own.abs().max())

@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from catdog.data.drawn import draw_photo
+from catdog.data.synthetic import draw_photo
 from catdog.demo.explanation import read_photo
 from catdog.errors import InputError
 from catdog.export import DETAILS, FORMATS, Export, MeanProbability, export
-from catdog.inference import PhotoClassifier
+from catdog.inference import Predictor
 from catdog.runs import FinishedRun, checkpoint_of
 from conftest import RECIPE, ROOT, RunOf, make_classifier
 
@@ -62,24 +62,24 @@ def drawn(path: Path) -> Path:
 def test_a_recipe_is_exported_with_all_that_it_does(tmp_path: Path) -> None:
     """Whitening, LayerNorm, GELU and the mean over ten views."""
     net = make_classifier(hidden=[6], replicas=2, image_size=12, **RECIPE)
-    net.fit_features([torch.randn(50, 3, 12, 12, generator=torch.Generator().manual_seed(0))])
+    net.network.fit(torch.randn(50, 3, 12, 12, generator=torch.Generator().manual_seed(0)))
     checkpoint = {"hyper_parameters": dict(net.hparams), "state_dict": net.state_dict()}
     torch.save(checkpoint, tmp_path / "net.ckpt")
     path = export(tmp_path / "net.ckpt", "onnx").path
     pixels = np.random.default_rng(7).integers(0, 256, (5, 3, 12, 12), dtype=np.uint8)
-    expected = PhotoClassifier(net).probabilities(torch.from_numpy(pixels)).mean(0).numpy()
+    expected = Predictor(net).probabilities(torch.from_numpy(pixels)).mean(0).numpy()
     np.testing.assert_allclose(run_onnx(path, pixels), expected, rtol=0, atol=1e-5)
     np.testing.assert_allclose(run_onnx(path, pixels[:1]), expected[:1], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("format", "replicas"), [("onnx", 3), ("torch-export", 3)])
 def test_a_file_gives_what_its_checkpoint_gives(export_of: ExportOf, run_of: RunOf, format: str, replicas: int) -> None:
-    path, photos = export_of(format, replicas).path, PhotoClassifier.load(checkpoint_of(run_of(replicas)))
+    path, model = export_of(format, replicas).path, Predictor.load(checkpoint_of(run_of(replicas)))
     shown = FinishedRun.open(run_of(replicas)).data().store.pixels.numpy()
     many = np.random.default_rng(7).integers(0, 256, (3000, 3, 16, 16), dtype=np.uint8)
     for pixels in (shown, shown[:1], shown[:0], many, np.zeros_like(shown), np.full_like(shown, 255)):
         probability = RUNS[format](path, pixels)
-        expected = photos.probabilities(torch.from_numpy(pixels)).mean(0).numpy()
+        expected = model.probabilities(torch.from_numpy(pixels)).mean(0).numpy()
         assert probability.dtype == np.float32
         assert probability.shape == (len(pixels),)
         np.testing.assert_allclose(probability, expected, rtol=0, atol=1e-5)
@@ -100,8 +100,8 @@ def test_onnx_is_used_with_the_printed_code_and_without_catdog_or_torch(
     )  # fmt: skip
     assert done.stderr == ""
     probability, modules = done.stdout.split(maxsplit=1)
-    photos = PhotoClassifier.load(checkpoint_of(run_of(3)))
-    expected = photos.probabilities(read_photo(tmp_path / "photo.png", 16)[None]).mean().item()
+    model = Predictor.load(checkpoint_of(run_of(3)))
+    expected = model.probabilities(read_photo(tmp_path / "photo.png", 16)[None]).mean().item()
     assert float(probability) == pytest.approx(expected, abs=1e-5)
     assert modules == "set()\n"
 
@@ -113,8 +113,8 @@ def test_torch_export_is_used_with_the_printed_code(
     monkeypatch.chdir(made.path.parent)
     names: dict[str, float] = {}
     exec(made.example.replace("photo.jpg", str(drawn(tmp_path / "photo.png"))), names)
-    photos = PhotoClassifier.load(checkpoint_of(run_of(3)))
-    expected = photos.probabilities(read_photo(tmp_path / "photo.png", 16)[None]).mean().item()
+    model = Predictor.load(checkpoint_of(run_of(3)))
+    expected = model.probabilities(read_photo(tmp_path / "photo.png", 16)[None]).mean().item()
     assert names["probability"] == pytest.approx(expected, abs=1e-5)
 
 
@@ -149,7 +149,7 @@ def test_logistic_regression_and_odd_names(format: str, tmp_path: Path) -> None:
     made = export(checkpoint, format)
     assert made.path == checkpoint.with_suffix(FORMATS[format].suffix)
     pixels = torch.randint(256, (5, 3, 8, 8), dtype=torch.uint8)
-    expected = PhotoClassifier(classifier).probabilities(pixels).mean(0).numpy()
+    expected = Predictor(classifier).probabilities(pixels).mean(0).numpy()
     np.testing.assert_allclose(RUNS[format](made.path, pixels.numpy()), expected, rtol=0, atol=1e-5)
     assert "'{größte}." in made.example
     compile(made.example, "example", "exec")
@@ -182,7 +182,7 @@ def test_a_wrong_program_is_refused_and_leaves_nothing(
 def test_a_program_for_one_size_of_batches_is_refused(
     run_of: RunOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MeanProbability, "forward", lambda self, pixels: self.photos(pixels)[0, :1])
+    monkeypatch.setattr(MeanProbability, "forward", lambda self, pixels: self.model(pixels)[0, :1])
     with pytest.raises(InputError, match=r"gives values \(1,\) for 2 pictures; no file is left"):
         export(checkpoint_of(run_of(1)), "torch-export", tmp_path / "new.pt2")
     assert list(tmp_path.iterdir()) == []

@@ -5,41 +5,60 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from matplotlib.axes import Axes
 from PIL import Image
 
 from catdog import figures
 
 
+def lines_of(axes: Axes) -> dict[str, Any]:
+    """Points of the labelled lines, (points, 2)."""
+    return {str(line.get_label()): np.asarray(line.get_xydata(), dtype=float) for line in axes.lines}
+
+
 def test_curves_show_every_epoch_of_both_parts_and_mark_the_tested_one() -> None:
-    epochs = [
-        {"epoch": n, "train/loss": 1 / n, "train/acc": 0.6, "val/loss": abs(n - 2) + 0.5, "val/acc": n / 10}
+    rows = [
+        {"epoch": n, "step": 7 * n, "train/loss": 1 / n, "train/acc": 0.6, "val/loss": 1.0, "val/acc": n / 10}
         for n in (1, 2, 3)
     ]
-    figure = figures.curves([{"history": epochs, "tested_epoch": 2}], title="hidden layers [4]: 0.6", chance=0.55)
-    loss, accuracy = figure.axes
-    lines = {line.get_label(): np.asarray(line.get_xydata(), dtype=float) for line in accuracy.lines}
-    np.testing.assert_allclose(lines["validation"], [[1, 0.1], [2, 0.2], [3, 0.3]])
-    np.testing.assert_allclose(lines["tested weights"], [[2, 0.2]])
-    np.testing.assert_allclose((lines["chance 0.55"])[:, 1], 0.55)
-    np.testing.assert_allclose(np.asarray(loss.lines[0].get_ydata(), dtype=float), [1, 1 / 2, 1 / 3])
+    figure = figures.curves([{"history": rows, "tested_step": 14}], title="hidden layers [4]: 0.6", chance=0.55)
+    loss, accuracy = map(lines_of, figure.axes)
+    np.testing.assert_allclose(accuracy["validation"], [[1, 0.1], [2, 0.2], [3, 0.3]])
+    np.testing.assert_allclose(accuracy["tested weights"], [[2, 0.2]])
+    np.testing.assert_allclose(accuracy["chance 0.55"][:, 1], 0.55)
+    np.testing.assert_allclose(loss["training"][:, 1], [1, 1 / 2, 1 / 3])
     assert figure.get_suptitle() == "hidden layers [4]: 0.6"
 
 
 def test_curves_of_replicas_are_their_mean_and_mark_each() -> None:
     replicas = [
         {
-            "tested_epoch": tested,
-            "history": [
-                {"epoch": n, "train/loss": 1, "train/acc": 0.6, "val/loss": 1, "val/acc": n * tested / 10}
-                for n in (1, 2)
-            ],
+            "tested_step": 5 * tested,
+            "history": [{"epoch": n, "step": 5 * n, "val/loss": 1, "val/acc": n * tested / 10} for n in (1, 2)],
         }
         for tested in (1, 2)
     ]
-    accuracy = figures.curves(replicas, title="", chance=0.5).axes[1]
-    lines = {line.get_label(): np.asarray(line.get_xydata(), dtype=float) for line in accuracy.lines}
-    np.testing.assert_allclose(lines["validation"], [[1, 0.15], [2, 0.3]])
-    np.testing.assert_allclose(lines["tested weights"], [[1, 0.1], [2, 0.4]])
+    accuracy = lines_of(figures.curves(replicas, title="", chance=0.5).axes[1])
+    np.testing.assert_allclose(accuracy["validation"], [[1, 0.15], [2, 0.3]])
+    np.testing.assert_allclose(accuracy["tested weights"], [[1, 0.1], [2, 0.4]])
+
+
+def test_curves_show_the_rows_that_have_a_metric_where_they_are_within_the_epochs() -> None:
+    """Validation twice an epoch, and not in every one; the tested weights are of a step without any."""
+    rows: list[dict[str, Any]] = [
+        {"epoch": 1, "step": 5, "val/acc": 0.5},
+        {"epoch": 1, "step": 10, "seconds": 1.0, "train/loss": 0.7, "val/acc": 0.6},
+        {"epoch": 2, "step": 20, "seconds": 1.0, "train/loss": 0.6},
+    ]
+    loss, accuracy = map(lines_of, figures.curves([{"history": rows, "tested_step": 20}], "", 0.5).axes)
+    np.testing.assert_allclose(loss["training"], [[1, 0.7], [2, 0.6]])
+    np.testing.assert_allclose(accuracy["validation"], [[0.5, 0.5], [1, 0.6]])
+    assert loss.keys() == {"training", "tested weights"}
+    assert len(accuracy["tested weights"]) == 0
+    axes = figures.comparison([("one", 2, [rows, rows[:2]]), ("none", 1, [[{"epoch": 1, "step": 9}]])], 0.5).axes
+    compared = lines_of(axes[1])
+    np.testing.assert_allclose(compared["one, 2 epochs, 2 runs"], [[0.5, 0.5], [1, 0.6]])
+    assert len(compared["none, 1 epochs, 1 runs"]) == 0
 
 
 def test_weight_pictures_are_grey_at_zero_and_scaled_per_unit() -> None:

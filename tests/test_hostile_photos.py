@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -26,11 +25,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
-from catdog.data import CatDogDataModule, FolderSource, PixelStore, decoding
-from catdog.data.decoding import LONGEST_REASON, MOST_BYTES, UnreadablePhotoError
-from catdog.data.sources import FileSource, Photo
+from catdog.data import FileSource, FolderSource, Photo, PixelStore, UnreadablePhotoError, photos
+from catdog.data.photos import LONGEST_REASON, MOST_BYTES
 from catdog.errors import InputError
 from catdog.settings import collect
+from conftest import MakeData, Train
 
 SIZE = 12  # of the decoded photos
 RNG = np.random.default_rng(0)
@@ -157,6 +156,7 @@ BY_HAND: dict[str, tuple[bytes, NDArray[np.uint8]]] = {
         np.stack([DEEP >> 8, DEEP[::-1] >> 8, DEEP[:, ::-1] >> 8], 2).astype(np.uint8),
     ),
     "EXIF that is no EXIF": (with_exif(b"MM\0*garbage" * 9), JPEG_PIXELS),
+    "EXIF in no byte order": (saved("PNG", exif=b"Exif\0\0XX*\0\x08\0\0\0"), NOISE[..., :3]),
     "EXIF cut short": (with_exif(b"II*\0\x08\0\0\0\xff\xff\x12\x01"), JPEG_PIXELS),
 }  # fmt: skip
 
@@ -196,7 +196,7 @@ UNREADABLE: dict[str, tuple[Write, str]] = {
     "circular link": (lambda path: path.symlink_to(path.name), "Too many levels of symbolic links"),
     "pipe": (lambda path: os.mkfifo(path), "not a regular file"),
     "device": (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
-    "socket": (listen, "No such device"),
+    "socket": (listen, "not a regular file"),
     "deleted after listing": (lambda path: None, "No such file"),
 }  # fmt: skip
 
@@ -330,7 +330,7 @@ def test_what_the_machine_lacks_is_not_kept_as_a_fault_of_the_photo(
 
 
 def test_large_photos_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "LARGE", 100)
+    monkeypatch.setattr(photos, "LARGE", 100)
     at_once, most, load = [0], [0], ImageFile.ImageFile.load
 
     def slow_load(photo: ImageFile.ImageFile) -> object:
@@ -408,10 +408,7 @@ def corpus(root: Path) -> tuple[set[str], set[str]]:
 
 
 def test_a_run_on_all_of_them_reads_the_readable_and_lists_the_others(
-    train: Callable[..., dict[str, Any]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = tmp_path / "photos"
     root.mkdir()
@@ -422,7 +419,7 @@ def test_a_run_on_all_of_them_reads_the_readable_and_lists_the_others(
     (root / "dogs/gone.jpg").unlink()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    record = train(source=lambda root: source, root=root, max_unreadable=1, cache_dir=tmp_path / "cache")
+    record = train(data={"source": source, "max_unreadable": 1, "cache_dir": tmp_path / "cache"})
 
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 300_000  # KiB, most of it for the training
     assert record["unreadable"] == len(unreadable)
@@ -436,19 +433,19 @@ def test_a_run_on_all_of_them_reads_the_readable_and_lists_the_others(
         np.testing.assert_array_equal(pixels.permute(1, 2, 0), read(root, name, 16).pixels)
 
 
-def test_photos_are_listed_also_where_they_are_too_many(train: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_photos_are_listed_also_where_they_are_too_many(train: Train, tmp_path: Path) -> None:
     for folder in ("cats", "dogs"):
         (tmp_path / "photos" / folder).mkdir(parents=True)
         (tmp_path / "photos" / folder / "1.jpg").touch()
     with pytest.raises(InputError, match="2 of 2 photos are unreadable"):
-        train(source=FolderSource, root=tmp_path / "photos")
+        train(data={"root": tmp_path / "photos"})
     assert [line.split(",")[0] for line in (tmp_path / "run/unreadable.csv").read_text().splitlines()[1:]] == [
         "cats/1.jpg", "dogs/1.jpg",
     ]  # fmt: skip
 
 
 def test_names_survive_from_the_disk_to_the_report(
-    train: Callable[..., dict[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = tmp_path / "photos"
     classes = [os.fsdecode(b"caf\xe9\n"), "\N{CAT}"]
@@ -458,7 +455,7 @@ def test_names_survive_from_the_disk_to_the_report(
             (root / folder / name).write_bytes(saved("JPEG"))
     config = {"seed": 0, "model": {"hidden": [4]}, "trainer": {"max_epochs": 2}}
     for seed in (0, 1):
-        train(f"runs/{seed}", seed=seed, source=FolderSource, root=root, config=config)
+        train(f"runs/{seed}", model={"hidden": [4], "seed": seed}, data={"root": root}, config=config)
     (setting,) = collect([tmp_path / "runs"])
     tested = set(setting.correct().columns)
     assert len(tested) == 4  # of 34
@@ -468,7 +465,7 @@ def test_names_survive_from_the_disk_to_the_report(
 
 
 def test_sentences_and_log_lines_show_names_in_printable_letters(
-    make_data: Callable[..., CatDogDataModule], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    make_data: MakeData, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     odd = os.fsdecode(b"\xff\n")
     (tmp_path / odd / "sub").mkdir(parents=True)
@@ -480,7 +477,7 @@ def test_sentences_and_log_lines_show_names_in_printable_letters(
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / f"{odd}.jpg").touch()
     with pytest.raises(InputError, match="2 of 2 photos are unreadable") as caught:
-        make_data(source=FolderSource, root=tmp_path).prepare_data()
+        make_data(root=tmp_path).setup()
     sentences += [str(caught.value), caplog.messages[0]]
     for sentence in sentences:
         assert r"\udcff\n" in sentence

@@ -14,17 +14,18 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from catdog import resumption
-from catdog.classifier import CatDogClassifier
 from catdog.errors import InputError
-from catdog.inference import PhotoClassifier
+from catdog.inference import Predictor
 from catdog.inspection import Inspection, Layer, inspect, inspect_run
 from catdog.inspection.page import page
 from catdog.inspection.poster import WIDTH, poster
 from catdog.inspection.telling import tell
+from catdog.model import CatDogClassifier
 from catdog.runs import FinishedRun
-from conftest import EXERCISE, RECIPE, ROOT, RunOf, make_classifier
+from catdog.training.run_folder import prepared
+from conftest import RECIPE, ROOT, RunOf, make_classifier
 
+OPTIONS = make_classifier().hparams
 BLACK, RED, WHITE = (0, 0, 0), (255, 0, 0), (255, 255, 255)
 
 
@@ -32,14 +33,14 @@ def classifier(hidden: list[int], size: int = 1, **arguments: Any) -> CatDogClas
     return make_classifier(hidden=hidden, image_size=size, **arguments)
 
 
-def with_weights(hidden: list[int], *layers: tuple[list[list[float]], list[float]]) -> PhotoClassifier:
+def with_weights(hidden: list[int], *layers: tuple[list[list[float]], list[float]]) -> Predictor:
     """A network for photos of one pixel with these weights and biases."""
     net = classifier(hidden)
     values = [value for pair in layers for value in pair]
     with torch.no_grad():
         for parameter, value in zip(net.parameters(), values, strict=True):
             parameter.copy_(torch.tensor([value]))
-    return PhotoClassifier(net)
+    return Predictor(net)
 
 
 def photos_of(*colors: tuple[int, int, int]) -> Tensor:
@@ -50,7 +51,7 @@ def rounded(values: Tensor) -> Any:
     return values.mul(1000).round().div(1000).tolist()
 
 
-def look_into(net: PhotoClassifier, *colors: tuple[int, int, int], replica: int = 0) -> Inspection:
+def look_into(net: Predictor, *colors: tuple[int, int, int], replica: int = 0) -> Inspection:
     names = [f"{number}.png" for number in range(len(colors))]
     labels = torch.tensor([float(number % 2) for number in range(len(colors))])
     return inspect(net, replica, names, photos_of(*colors), labels)
@@ -59,7 +60,7 @@ def look_into(net: PhotoClassifier, *colors: tuple[int, int, int], replica: int 
 def record_of(inspection: Inspection, replicas: int = 1, **changes: Any) -> dict[str, Any]:
     """What the record of a run with these networks holds, as far as a page tells of it."""
     interval = (0.4, 0.6)
-    each = {"test/acc": 0.5, "test/acc_interval": interval, "tested_epoch": 2, "dead_layers": 1}
+    each = {"test/acc": 0.5, "test/acc_interval": interval, "tested_epoch": 2, "val/dead": 1.0}
     return {
         "net": "small",
         "hidden": [layer.width for layer in inspection.layers],
@@ -125,7 +126,7 @@ def test_without_biases_the_contributions_of_every_layer_add_up_to_the_logit(see
         for name, parameter in net.named_parameters():
             parameter.mul_(0 if name.endswith("bias") else 1)
     pixels = torch.randint(0, 256, (20, 3, 3, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-    found = inspect(PhotoClassifier(net), 1, [str(number) for number in range(20)], pixels, torch.zeros(20))
+    found = inspect(Predictor(net), 1, [str(number) for number in range(20)], pixels, torch.zeros(20))
     for layer in found.layers:
         torch.testing.assert_close(layer.contributions.sum(1), found.logits, rtol=1e-4, atol=1e-5)
 
@@ -139,23 +140,24 @@ def test_the_surest_photos_come_first_and_know_right_from_wrong() -> None:
     assert found.surest(0, right=False, most=6) == []
 
 
-def test_what_is_learnt_is_the_change_since_the_seeds_weights() -> None:
-    net = classifier([3], seed=5, replicas=2, size=8)
-    start = net.network.input_weights.clone()
-    change = torch.linspace(-1e-2, 1e-2, start[1].numel()).reshape_as(start[1])
-    net.network.input_weights[1] += change
+@pytest.mark.parametrize("options", [{}, {"whitening": 20}, {"whitening": 20, "hog": 10}])
+def test_what_is_learnt_is_the_change_since_the_seeds_weights(options: dict[str, int]) -> None:
+    net = classifier([3], seed=5, replicas=2, size=8, **options)
+    net.network.fit(torch.randn(60, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
+    start, weight = net.network.input_weights.clone(), net.network.linears[0].weight.detach()
+    weight[1] += torch.linspace(-1e-2, 1e-2, weight[1].numel()).reshape_as(weight[1])
     pixels = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
-    learnt = inspect(PhotoClassifier(net), 1, ["a", "b"], pixels, torch.zeros(2)).learnt
+    learnt = inspect(Predictor(net), 1, ["a", "b"], pixels, torch.zeros(2)).learnt
     assert learnt is not None
-    torch.testing.assert_close(learnt, change)
+    torch.testing.assert_close(learnt, net.network.input_weights[1] - start[1])
 
 
 def test_what_is_learnt_is_unknown_for_weights_that_began_with_another_seed() -> None:
     net, other = classifier([3], seed=5, size=8), classifier([3], seed=6, size=8)
     net.load_state_dict(other.state_dict())
-    found = inspect(PhotoClassifier(net), 0, ["a"], torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1))
+    found = inspect(Predictor(net), 0, ["a"], torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1))
     assert found.learnt is None
-    text = page(tell(found, record_of(found), 0, EXERCISE))
+    text = page(tell(found, record_of(found), 0, OPTIONS))
     assert "blurred" in text
     assert "learnt<" not in text
 
@@ -217,7 +219,7 @@ def test_the_photos_and_the_answers_are_those_of_the_runs_own_test(run_of: RunOf
     run = FinishedRun.open(run_of(3))
     data = run.data()
     pixels = data.store.pixels[data.test.rows]
-    found = inspect(PhotoClassifier.load(run.checkpoint), 2, data.test.names, pixels, data.test.labels)
+    found = inspect(Predictor.load(run.checkpoint), 2, data.test.names, pixels, data.test.labels)
     written = pd.read_csv(run.folder / "predictions.csv").query("seed == 2")
     assert written["path"].to_list() == found.names
     expected = torch.tensor(written["probability"].to_numpy(), dtype=torch.float32)
@@ -239,8 +241,8 @@ def test_the_command_prints_where_its_files_are(
     monkeypatch.setattr(sys, "argv", ["inspect_run.py", str(folder)])
     runpy.run_path(str(ROOT / "scripts/inspect_run.py"), run_name="__main__")
     assert capsys.readouterr().out.split() == [str(folder / "inspection.html"), str(folder / "inspection.png")]
-    resumption.begin(folder, {"another": "run"})
-    assert not list(folder.glob("inspection.*"))
+    with prepared(folder, {"another": "run"}, is_first=True):
+        assert not list(folder.glob("inspection.*"))
     monkeypatch.setattr(sys, "argv", ["inspect_run.py", str(tmp_path)])
     with pytest.raises(SystemExit, match="catdog: .* holds no finished run"):
         runpy.run_path(str(ROOT / "scripts/inspect_run.py"), run_name="__main__")
@@ -252,7 +254,7 @@ def test_odd_names_are_shown_as_they_are_and_do_nothing() -> None:
     names = [f"{attack}.png", "line\nbreak.png", "bytes\udcff\u202e.png"]
     found = replace(found, names=names, class_names=(attack, "dogs\n" + 80 * "w"))
     record = record_of(found, config={"data": {"image_size": 1, "root": f"/photos/{attack}\udcff"}})
-    exhibition = tell(found, record, 0, EXERCISE)
+    exhibition = tell(found, record, 0, OPTIONS)
     html = page(exhibition)
     tags = assert_stands_alone(html)
     assert attack in tags.text
@@ -265,13 +267,13 @@ def test_odd_names_are_shown_as_they_are_and_do_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("hidden", "replicas", "options"),
-    [([], 2, {}), ([1, 2], 2, {}), ([2000, 20], 1, {}), ([5], 2, RECIPE | {"whitening": 2, "edges": 0})],
+    [([], 2, {}), ([1, 2], 2, {}), ([2000, 20], 1, {}), ([5], 2, RECIPE | {"whitening": 2, "hog": 0})],
 )
 def test_every_net_has_a_page_and_a_picture(hidden: list[int], replicas: int, options: dict[str, Any]) -> None:
     net = classifier(hidden, replicas=replicas, **options)
-    net.fit_features([torch.randn(20, 3, 1, 1)])
-    found = look_into(PhotoClassifier(net), BLACK, RED, WHITE, replica=replicas - 1)
-    exhibition = tell(found, record_of(found, replicas), replicas - 1, EXERCISE | options)
+    net.network.fit(torch.randn(20, 3, 1, 1))
+    found = look_into(Predictor(net), BLACK, RED, WHITE, replica=replicas - 1)
+    exhibition = tell(found, record_of(found, replicas), replicas - 1, net.hparams)
     tags = assert_stands_alone(page(exhibition))
     assert poster(exhibition).width == WIDTH
     left_out = [width - 16 for width in hidden if width > 16]
@@ -284,8 +286,8 @@ def test_every_net_has_a_page_and_a_picture(hidden: list[int], replicas: int, op
 
 
 def test_one_photo_of_one_class_is_enough() -> None:
-    found = look_into(PhotoClassifier(classifier([2, 2])), BLACK)
-    text = assert_stands_alone(page(tell(found, record_of(found), 0, EXERCISE))).text
+    found = look_into(Predictor(classifier([2, 2])), BLACK)
+    text = assert_stands_alone(page(tell(found, record_of(found), 0, OPTIONS))).text
     assert "nan" not in text.lower()
 
 
@@ -295,6 +297,6 @@ def test_units_that_only_whisper_below_0_are_not_dead() -> None:
     with torch.no_grad():
         net.network.get_parameter("layers.0.weight").copy_(torch.tensor([[[-1.0, -1, -1], [0, 0, 0]]]))
         net.network.get_parameter("layers.0.bias").copy_(torch.tensor([[-4.0, -50.0]]))
-    (layer,) = look_into(PhotoClassifier(net), RED, WHITE).layers
+    (layer,) = look_into(Predictor(net), RED, WHITE).layers
     assert layer.active.tolist() == [0, 0]
     assert layer.dead.tolist() == [False, True]

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 from lightning import Callback
-from lightning.pytorch.utilities import rank_zero_only
 
-from catdog.data import DrawnSource
-from catdog.errors import SIGNALS, InterruptedRunError
-from catdog.record import save_outcome
+from catdog.cli import SIGNALS, interruptible, save_outcome
+from catdog.data import SyntheticSource
+from catdog.errors import InterruptedRunError
 from conftest import ROOT, Train
 from test_training import assert_same_weights, without_times
 
@@ -30,6 +29,17 @@ class Signal(Callback):
             os.kill(os.getpid(), self.number)
 
 
+@pytest.fixture
+def train(train: Train, tmp_path: Path) -> Train:
+    """Trains as the command does: signals end the run in order."""
+
+    def run(folder: str = "run", **arguments: Any) -> dict[str, Any]:
+        with interruptible(tmp_path / folder):
+            return train(folder, **arguments)
+
+    return run
+
+
 @pytest.mark.parametrize(
     ("number", "epoch", "augment", "replicas"),
     [
@@ -42,13 +52,15 @@ class Signal(Callback):
 def test_a_run_that_a_signal_ended_ends_where_an_uninterrupted_one_does(
     train: Train, tmp_path: Path, number: signal.Signals, epoch: int, augment: bool, replicas: int
 ) -> None:
-    arguments = {"max_epochs": 4, "augment": augment, "replicas": replicas, "steps_per_execution": 3}
+    arguments: dict[str, Any] = {
+        "trainer": {"max_epochs": 4}, "data": {"augment": augment}, "model": {"replicas": replicas}
+    }  # fmt: skip
     whole = train("whole", **arguments)
-    with pytest.raises(InterruptedRunError, match=f"interrupted by {number.name}; .* goes on with .*/last.ckpt") as end:
-        train("run", **arguments, callbacks=(Signal(number, epoch),))
+    with pytest.raises(InterruptedRunError, match=f"interrupted by {number.name}; .* or ckpt_path=.*/last.ckpt") as end:
+        train("run", **arguments, callbacks=[Signal(number, epoch)])
     assert end.value.number == number
     assert not (tmp_path / "run/metrics.json").exists()
-    resumed = train("resumed", **arguments, ckpt_path=str(tmp_path / "run/checkpoints/last.ckpt"))
+    resumed = train("resumed", **arguments, ckpt_path=tmp_path / "run/checkpoints/last.ckpt")
     again = train("run", **arguments)  # in its own folder
     assert without_times(whole) == without_times(resumed) == without_times(again)
     for name in ("last", "best"):
@@ -56,11 +68,8 @@ def test_a_run_that_a_signal_ended_ends_where_an_uninterrupted_one_does(
         assert_same_weights(tmp_path / "whole", tmp_path / "run", name)
 
 
-class SignallingSource(DrawnSource):
+class SignallingSource(SyntheticSource):
     """Sends this process SIGTERM while its photos are read."""
-
-    def __init__(self, root: Any) -> None:
-        super().__init__(root, count=30, seed=1)
 
     def read(self, index: int, image_size: int) -> Any:
         if index == 20:
@@ -69,8 +78,8 @@ class SignallingSource(DrawnSource):
 
 
 def test_a_signal_before_training_ends_the_run_at_once(train: Train, tmp_path: Path) -> None:
-    with pytest.raises(InterruptedRunError, match="interrupted by SIGTERM; the run left no checkpoint yet"):
-        train(source=SignallingSource, cache_dir=tmp_path / "cache")
+    with pytest.raises(InterruptedRunError, match="interrupted by SIGTERM; no checkpoint yet"):
+        train(data={"source": SignallingSource(count=30, seed=1), "cache_dir": tmp_path / "cache"})
     assert not list((tmp_path / "cache").glob("[!.]*"))  # no half-built store
 
 
@@ -82,7 +91,7 @@ class SignalInTest(Callback):
 def test_a_signal_while_testing_leaves_a_run_that_is_only_tested_again(train: Train, tmp_path: Path) -> None:
     whole = train("whole")
     with pytest.raises(InterruptedRunError):
-        train("run", callbacks=(SignalInTest(),))
+        train("run", callbacks=[SignalInTest()])
     saved = (tmp_path / "run/checkpoints/last.ckpt").stat().st_mtime_ns
     assert without_times(train("run")) == without_times(whole)
     assert (tmp_path / "run/checkpoints/last.ckpt").stat().st_mtime_ns == saved
@@ -101,7 +110,7 @@ def test_handlers_are_as_before_after_a_run(train: Train) -> None:
             def on_train_batch_end(self, *args: object) -> None:
                 seen.append(signal.getsignal(signal.SIGUSR1))
 
-        train(callbacks=(Look(),))
+        train(callbacks=[Look()])
         assert set(seen) == {nobody}
         assert signal.getsignal(signal.SIGUSR1) is nobody
     finally:
@@ -109,7 +118,7 @@ def test_handlers_are_as_before_after_a_run(train: Train) -> None:
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
 
 
-def test_signals_while_pytorch_is_imported_wait_for_the_record(tmp_path: Path) -> None:
+def test_signals_while_pytorch_is_imported_end_the_run(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), "hydra.run.dir=run"],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -118,10 +127,9 @@ def test_signals_while_pytorch_is_imported_wait_for_the_record(tmp_path: Path) -
         time.sleep(0.01)
     time.sleep(0.3)
     process.send_signal(signal.SIGTERM)
-    process.send_signal(signal.SIGUSR1)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGUSR1  # Python looks at the lower number first
-    assert errors == "catdog: interrupted by SIGUSR1; the run left no checkpoint yet\n"
+    assert process.returncode == 128 + signal.SIGTERM
+    assert errors == "catdog: interrupted by SIGTERM; no checkpoint yet\n"
     assert json.loads((tmp_path / "run/outcome.json").read_text())["status"] == "interrupted"
 
 
@@ -138,7 +146,8 @@ def test_the_command_says_interrupted_in_its_record_and_exit_status(tmp_path: Pa
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
-    sentence = f"interrupted by SIGTERM; the run goes on with ckpt_path={tmp_path}/run/checkpoints/last.ckpt"
+    last = f"{tmp_path}/run/checkpoints/last.ckpt"
+    sentence = f"interrupted by SIGTERM; the same command in its folder, or ckpt_path={last}, resumes it"
     assert errors == f"catdog: {sentence}\n"
     outcome = json.loads((tmp_path / "run/outcome.json").read_text())
     assert (outcome["status"], outcome["reason"]) == ("interrupted", sentence)
@@ -148,7 +157,7 @@ def test_of_several_processes_the_first_one_says_why_the_run_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = {"trainer": {"accelerator": "cpu"}}
-    save_outcome(tmp_path, config, InterruptedRunError("a signal has ended it", signal.SIGTERM))
-    monkeypatch.setattr(rank_zero_only, "rank", 1)
-    save_outcome(tmp_path, config, ConnectionError("the first process is gone"))
+    save_outcome(tmp_path, config, "interrupted", InterruptedRunError("a signal has ended it", signal.SIGTERM))
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    save_outcome(tmp_path, config, "failed", ConnectionError("the first process is gone"))
     assert json.loads((tmp_path / "outcome.json").read_text())["status"] == "interrupted"

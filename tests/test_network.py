@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from catdog.edges import edges
 from catdog.errors import InputError
-from catdog.network import FullyConnected, thinned_out
+from catdog.model import FullyConnected
+from catdog.model.features import hog
 
 
 @given(image_size=st.integers(1, 5), hidden=st.lists(st.integers(1, 9), max_size=4), replicas=st.integers(1, 3))
@@ -69,30 +69,15 @@ def test_the_input_weights_are_what_every_pixel_counts_also_behind_a_whitening()
     torch.testing.assert_close(network.input_weights[1, 2], first)
 
 
-def test_dropout_leaves_units_out_in_training_only_and_each_replica_draws_its_own() -> None:
-    network = FullyConnected(2, [1000], seeds=[7, 3], dropout=0.25)
-    images = torch.randn(4, 3, 2, 2)
-    generators = [torch.Generator().manual_seed(seed) for seed in (7, 3)]
-    assert network(images).equal(network.activations(images, [])[-1].squeeze(2))
-    thinned = network.activations(images, generators)[-1]
-    alone = FullyConnected(2, [1000], seeds=[3], dropout=0.25)
-    own = alone.activations(images, [torch.Generator().manual_seed(3)])[-1]
-    torch.testing.assert_close(thinned[1], own[0])
-    hidden = torch.ones(1, 100, 1000)
-    kept = thinned_out(hidden, 0.25, generators[:1])
-    assert kept.unique().tolist() == pytest.approx([0, 4 / 3])
-    assert kept.mean().item() == pytest.approx(1, abs=0.02)
-
-
-def test_edges_are_seen_besides_pixels_and_are_no_part_of_the_pixels_weights() -> None:
-    network = FullyConnected(8, [5], seeds=[7, 3], whitening=4, edges=6)
+def test_hog_is_seen_besides_pixels_and_is_no_part_of_the_pixels_weights() -> None:
+    network = FullyConnected(8, [5], seeds=[7, 3], whitening=4, hog=6)
     images = torch.randn(50, 3, 8, 8)
     network.fit(images)
     assert network.layers[0].weight.shape == (2, 5, 4 + 6)
     assert network.input_weights.shape == (2, 5, 3 * 8 * 8)
-    brighter = images + 0.3  # which changes no edge
-    assert network.edge_whitening is not None
-    torch.testing.assert_close(network.edge_whitening(edges(images)), network.edge_whitening(edges(brighter)))
+    brighter = images + 0.3  # which changes no gradient
+    assert network.hog_whitening is not None
+    torch.testing.assert_close(network.hog_whitening(hog(images)), network.hog_whitening(hog(brighter)))
     assert not network(images).allclose(network(images.flip(3)))
 
 

@@ -12,64 +12,48 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 from torch import Tensor
 
-from catdog.data import CatDogDataModule, FolderSource
-from catdog.numpy_mlp import Layers, NumpyMLP, bce, forward
+from catdog import CatDogClassifier
+from catdog.numpy_mlp import NumpyMLP, bce, forward
 from conftest import ROOT, MakeData, Train
 
 Floats = NDArray[np.float64]
 SCRIPT = str(ROOT / "scripts/numpy_lesson.py")
 
 
-class Watch(Callback):
-    """Keeps what a training starts from, and the losses of its epochs."""
-
-    def __init__(self) -> None:
-        self.parameters: Layers = []
-        self.losses: list[tuple[float, float]] = []
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        values = [value.detach().double().numpy() for value in pl_module.parameters()]
-        pairs = zip(values[::2], values[1::2], strict=True)
-        self.parameters = [(W.reshape(-1, W.shape[-1]).copy(), b.reshape(-1, 1).copy()) for W, b in pairs]
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.losses.append((trainer.callback_metrics["train/loss"].item(), trainer.callback_metrics["val/loss"].item()))
-
-
-def assert_same_training(train: Train, data: CatDogDataModule, lr: float, **arguments: Any) -> None:
+def assert_same_training(train: Train, make_data: MakeData, lr: float, **photos: Any) -> None:
     """Three epochs of CatDogClassifier and of NumpyMLP, from the same weights, with the same photos in every batch."""
-    watch = Watch()
-    train(hidden=(5, 5, 3), lr=lr, max_epochs=3, callbacks=(watch,), **arguments)
-    data.setup()
+    data = make_data(**photos)
+    model = CatDogClassifier([5, 5, 3], data.image_size, lr=lr)
     net = NumpyMLP([5, 5, 3], lr=lr)
-    net.parameters = watch.parameters
+    values = [value.detach().double().numpy().copy() for value in model.network.parameters()]
+    net.parameters = [(W[0], b.T) for W, b in zip(values[::2], values[1::2], strict=True)]
+    history = train(model=model, data=photos, trainer={"max_epochs": 3})["history"]
+    data.setup()
 
-    def photos(rows: Tensor) -> tuple[Floats, Floats]:
+    def photos_at(rows: Tensor) -> tuple[Floats, Floats]:
         return data.store.pixels[rows].flatten(1).double().numpy() / 127.5 - 1, data.store.labels[rows].double().numpy()
 
-    for epoch, (train_loss, val_loss) in enumerate(watch.losses):
+    for epoch, row in enumerate(history):
         order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(epoch))
-        batches = [photos(data.train.rows[positions]) for positions in order.split(data.batch_size)]
+        batches = [photos_at(data.train.rows[positions]) for positions in order.split(data.batch_size)]
         losses = sum(net.partial_fit(X, y).loss_ * len(y) for X, y in batches)
-        assert losses / len(data.train) == pytest.approx(train_loss, rel=0, abs=1e-5)
-        X, y = photos(data.val.rows)
-        assert bce(forward(X.T, net.parameters)[0], y[np.newaxis]) == pytest.approx(val_loss, rel=0, abs=1e-5)
-    assert len(watch.losses) == 3
+        assert losses / len(data.train) == pytest.approx(row["train/loss"], rel=0, abs=1e-5)
+        X, y = photos_at(data.val.rows)
+        assert bce(forward(X.T, net.parameters)[0], y[np.newaxis]) == pytest.approx(row["val/loss"], rel=0, abs=1e-5)
+    assert len(history) == 3
 
 
 def test_a_training_equals_that_of_lightning(train: Train, make_data: MakeData) -> None:
-    assert_same_training(train, make_data(), lr=0.2)
+    assert_same_training(train, make_data, lr=0.2)
 
 
 def test_a_training_equals_that_of_lightning_on_real_photos(
     train: Train, make_data: MakeData, real_photos: Path
 ) -> None:
-    arguments = {"source": FolderSource, "root": real_photos, "image_size": 128, "batch_size": 32}
-    assert_same_training(train, make_data(**arguments), lr=0.01, **arguments)
+    assert_same_training(train, make_data, lr=0.01, root=real_photos, image_size=128, batch_size=32)
 
 
 def _copy_as(prefix: str, source: str, target: str) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from catdog.errors import InputError
-from catdog.inference import PhotoClassifier
+from catdog.inference import Predictor
 from catdog.prediction import verdicts
 from catdog.prediction.predicting import BATCH, Prediction, expand, predict
 from catdog.runs import FinishedRun
@@ -46,8 +46,8 @@ def test_predictions_are_those_that_the_run_wrote_down(run_of: RunOf, replicas: 
         name: [float(row["probability"]) for row in rows if row["path"] == name] for name in {r["path"] for r in rows}
     }
     (tmp_path / "carried.ckpt").write_bytes(run.checkpoint.read_bytes())
-    photos = PhotoClassifier.load(tmp_path / "carried.ckpt")
-    found = list(predict(photos, [str(root / name) for name in written]))
+    model = Predictor.load(tmp_path / "carried.ckpt")
+    found = list(predict(model, [str(root / name) for name in written]))
     for prediction, probabilities in zip(found, written.values(), strict=True):
         np.testing.assert_allclose(prediction.probabilities, probabilities, rtol=1e-4)
         assert prediction.probability == pytest.approx(np.mean(probabilities), rel=1e-4)
@@ -68,11 +68,11 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def test_a_photo_gets_the_same_probability_in_any_company(
     many: list[str], data: st.DataObject, hidden: tuple[int, ...], replicas: int
 ) -> None:
-    photos = PhotoClassifier(make_classifier(hidden=list(hidden), replicas=replicas, image_size=24))
+    model = Predictor(make_classifier(hidden=list(hidden), replicas=replicas, image_size=24))
     company = data.draw(st.lists(st.sampled_from(many), max_size=len(many)))
     place = data.draw(st.integers(0, len(company)))
-    (alone,) = predict(photos, many[:1])
-    among = list(predict(photos, [*company[:place], many[0], *company[place:]]))
+    (alone,) = predict(model, many[:1])
+    among = list(predict(model, [*company[:place], many[0], *company[place:]]))
     assert [prediction.path for prediction in among] == [*company[:place], many[0], *company[place:]]
     np.testing.assert_allclose(among[place].probabilities, alone.probabilities, rtol=0, atol=1e-6)
 
@@ -166,9 +166,9 @@ def test_a_sheet_shows_photos_upright_in_their_own_proportions(run_of: RunOf, tm
     exif = Image.Exif()
     exif[0x0112] = 6  # is to be turned by 90° clockwise: blue is on top then
     photo.save(tmp_path / "turned.png", exif=exif)
-    photos = PhotoClassifier.load(FinishedRun.open(run_of(1)).checkpoint)
-    predictions = list(predict(photos, [str(tmp_path / "turned.png")]))
-    pixels = np.asarray(verdicts.sheet(photos, predictions)).astype(int)
+    model = Predictor.load(FinishedRun.open(run_of(1)).checkpoint)
+    predictions = list(predict(model, [str(tmp_path / "turned.png")]))
+    pixels = np.asarray(verdicts.sheet(model, predictions)).astype(int)
     red = np.argwhere((pixels[..., 0] > 200) & (pixels[..., 2] < 50))
     blue = np.argwhere((pixels[..., 2] > 200) & (pixels[..., 0] < 50))
     assert blue[:, 0].max() <= red[:, 0].min()
@@ -184,9 +184,9 @@ def test_a_sheet_of_too_many_photos_says_that_it_shows_the_first(
     monkeypatch.setattr(
         verdicts, "contact_sheet", lambda photos, captions, title, columns: seen.extend([*captions, title])
     )
-    photos = PhotoClassifier.load(FinishedRun.open(run_of(1)).checkpoint)
+    model = Predictor.load(FinishedRun.open(run_of(1)).checkpoint)
     predictions = [Prediction(str(draw(tmp_path / f"{n}.png")), (0.75,)) for n in range(3)]
-    verdicts.sheet(photos, [*predictions, Prediction("gone.png", (), "no such file")])
+    verdicts.sheet(model, [*predictions, Prediction("gone.png", (), "no such file")])
     assert seen == ["dogs, 75%\n0.png", "dogs, 75%\n1.png", "the first 2 of 3 photos, 1 unreadable"]
 
 
@@ -203,8 +203,8 @@ def test_weights_that_are_no_numbers_get_a_sentence(run_of: RunOf, tmp_path: Pat
     checkpoint = torch.load(run_of(1) / "checkpoints/best.ckpt", weights_only=True)
     next(iter(checkpoint["state_dict"].values())).fill_(float("nan"))
     torch.save(checkpoint, tmp_path / "nan.ckpt")
-    with pytest.raises(InputError, match="nan.ckpt' holds weights that are no finite numbers"):
-        PhotoClassifier.load(tmp_path / "nan.ckpt")
+    with pytest.raises(InputError, match="nan.ckpt' holds weights that are not finite numbers"):
+        Predictor.load(tmp_path / "nan.ckpt")
 
 
 def test_the_command_takes_paths_from_a_pipe_and_ends_when_nobody_reads_on(run_of: RunOf, tmp_path: Path) -> None:

@@ -1,17 +1,16 @@
 """The published sets, from small archives of the same structure on this machine."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from torchvision.datasets import OxfordIIITPet
 
-from catdog.data import Archive, MicrosoftSource, OxfordPetsSource
-from catdog.data.decoding import UnreadablePhotoError
+from catdog.data import Archive, MicrosoftSource, OxfordPetsSource, UnreadablePhotoError
 from catdog.errors import InputError
+from conftest import TrainPy
 from mirror import Mirror, tar_of, zip_of
-from test_command import command
 
 OXFORD = ("images", "annotations")
 
@@ -28,7 +27,8 @@ def microsoft(mirror: Mirror, microsoft_root: Path) -> Archive:
 
 def pins(key: str, archive: Archive) -> list[str]:
     """A command's arguments that put an archive in the place of the published one."""
-    return [f"data.source.{key}.{name}={getattr(archive, name)}" for name in ("url", "size", "sha256")]
+    options = {"_target_": "catdog.data.Archive"} | asdict(archive)
+    return [f"+data.source.{key}.{name}={value}" for name, value in options.items()]
 
 
 def test_oxford_pets_are_what_torchvision_reads(oxford: dict[str, Archive], tmp_path: Path) -> None:
@@ -70,27 +70,22 @@ def test_the_folder_cannot_be_left_out(microsoft: Archive) -> None:
         MicrosoftSource(None, microsoft)
 
 
-def test_the_command_downloads_and_trains(oxford: dict[str, Archive], tmp_path: Path) -> None:
+def test_the_command_downloads_and_trains(oxford: dict[str, Archive], tmp_path: Path, train_py: TrainPy) -> None:
     overrides = (override for key, archive in oxford.items() for override in pins(key, archive))
-    done = command(
-        tmp_path, "data=oxford_pets", *overrides, "data.image_size=16", "model=logistic", "trainer=cpu",
-        "trainer.max_epochs=2",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    done = train_py("data=oxford_pets", *overrides, "data.image_size=16", "model=logistic", "trainer=cpu")
+    assert done.status == 0
     (run,) = (tmp_path / "outputs/runs").iterdir()
     assert json.loads((run / "metrics.json").read_text())["chance"] == pytest.approx(41 / 60)
     photos = tmp_path / "outputs/photos/oxford-iiit-pet"
     assert {path.name for path in photos.iterdir()} <= {"annotations", "images", ".lock"}
 
 
-def test_without_a_network_the_command_says_what_to_download_by_hand(microsoft: Archive, tmp_path: Path) -> None:
+def test_without_a_network_the_command_says_what_to_download_by_hand(
+    microsoft: Archive, tmp_path: Path, train_py: TrainPy
+) -> None:
     nobody = replace(microsoft, url="http://127.0.0.1:9/kagglecatsanddogs_5340.zip")
-    done = command(tmp_path, "data=microsoft", *pins("photos", nobody))
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("catdog: no photos (Connection refused")
-    assert done.stderr.endswith(
-        f"): download by hand {nobody.url} ({nobody.size:,} bytes, SHA-256 {nobody.sha256})"
-        f" into the folder '{tmp_path / 'outputs/photos/microsoft'}'\n"
+    done = train_py("data=microsoft", *pins("photos", nobody))
+    assert done.status == (
+        f"catdog: no photos (Connection refused): download by hand {nobody.url} ({nobody.size:,} bytes, SHA-256 "
+        f"{nobody.sha256}) into the folder '{tmp_path / 'outputs/photos/microsoft'}'"
     )

@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def save_run(folder: Path, hidden: list[int], epochs: int, seed: int, correct: N
     folder.mkdir(parents=True)
     correct = np.atleast_2d(correct)
     history = [
-        {"epoch": n, "train/loss": 1 / n, "train/acc": 0.5, "val/loss": 1.0, "val/acc": 0.5 + 0.04 * min(n, 5)}
+        {"epoch": n, "step": n, "train/loss": 1 / n, "val/loss": 1.0, "val/acc": 0.5 + 0.04 * min(n, 5)}
         for n in range(1, epochs + 1)
     ]
     replicas = [
@@ -42,7 +43,7 @@ def save_run(folder: Path, hidden: list[int], epochs: int, seed: int, correct: N
             "seed": seed + n,
             "test/acc": float(own.mean()),
             "val/acc": 0.7,
-            "dead_layers": (seed + n) % 2,
+            "val/dead": float((seed + n) % 2),
             "history": history,
         }
         for n, own in enumerate(correct)
@@ -174,31 +175,87 @@ def test_settings_differ_in_more_than_the_net(tmp_path: Path) -> None:
 
 
 def test_a_nets_name_tells_its_options(tmp_path: Path) -> None:
-    recipe: dict[str, Any] = {"whitening": 64, "dropout": 0.1, "schedule": "cosine"}
+    recipe: dict[str, Any] = {"whitening": 64, "hog": 8, "warmup": 0.1, "schedule": "cosine"}
     for name, hidden, options in (("plain", [4], {}), ("recipe", [8], recipe)):
         save_run(tmp_path / name, hidden, 2, seed=0, correct=np.arange(40) % 3 > 0, **options)
-    assert {setting.net for setting in report.compare([tmp_path]).settings} == {"shallow", "whitened [8]"}
+    assert {setting.net for setting in report.compare([tmp_path]).settings} == {"shallow", "whitened and HOG [8]"}
 
 
 def test_records_that_lack_a_key_have_names_of_their_own(tmp_path: Path) -> None:
     """As those of an older catdog do."""
-    for number, options in enumerate(({"dropout": 0.0}, {})):
+    for number, options in enumerate(({"warmup": 0.0}, {})):
         save_run(tmp_path / f"run{number}", [4], 2, seed=0, correct=np.arange(40) % 3 > 0, **options)
     names = {setting.net for setting in report.compare([tmp_path]).settings}
-    assert names == {"shallow (model.dropout=0.0)", "shallow (model.dropout=absent)"}
+    assert names == {"shallow (model.warmup=0.0)", "shallow (model.warmup=absent)"}
 
 
 def test_what_most_settings_share_is_not_told(tmp_path: Path) -> None:
     """A recipe, and the recipe without one ingredient after another."""
-    recipe: dict[str, Any] = {"whitening": 64, "dropout": 0.0, "schedule": "cosine"}
-    changes: list[dict[str, Any]] = [{}, {"dropout": 0.1}, {"whitening": 0}, {"schedule": "constant"}]
+    recipe: dict[str, Any] = {"whitening": 64, "hog": 8, "warmup": 0.0, "schedule": "cosine"}
+    changes: list[dict[str, Any]] = [{}, {"warmup": 0.1}, {"whitening": 0}, {"schedule": "constant"}]
     for number, change in enumerate(changes):
         options = recipe | change
         save_run(tmp_path / f"run{number}", [8], 2, seed=0, correct=np.arange(40) % 3 > 0, **options)
     assert {setting.net for setting in report.compare([tmp_path]).settings} == {
-        "whitened [8]", "whitened [8] (model.dropout=0.1)", "[8]",
-        'whitened [8] (model.schedule="constant")',
+        "whitened and HOG [8]", "whitened and HOG [8] (model.warmup=0.1)", "HOG [8]",
+        'whitened and HOG [8] (model.schedule="constant")',
     }  # fmt: skip
+
+
+def change(record: Path, edit: Callable[[Any], object]) -> None:
+    content = json.loads(record.read_text())
+    edit(content)
+    record.write_text(json.dumps(content))
+
+
+def test_seeds_sizes_and_loggers_make_no_settings_and_hidden_folders_no_runs(tmp_path: Path) -> None:
+    for seed in range(3):
+        folder = tmp_path / (".moved.1" if seed == 2 else f"run{seed}")
+        save_run(folder, [4], 2, seed, correct=np.arange(40) % 3 > 0, image_size=8 * seed)
+        change(folder / "metrics.json", lambda run: run["config"]["model"].update(seed=run["seed"]))
+        change(folder / "metrics.json", lambda run: run["config"].update(logger={"csv": {"name": run["seed"]}}))
+    (setting,) = collect([tmp_path])
+    assert (setting.net, len(setting.runs)) == ("shallow", 2)
+
+
+def test_another_metric_of_all_runs_has_a_column(study: Path) -> None:
+    paths = sorted(study.glob("*/metrics.json"))
+    for path in paths:
+        change(path, lambda run: run["replicas"][0].update({"test/f1": run["seed"] / 100, "test/loss": 0.5}))
+    change(paths[0], lambda run: run["replicas"][0].update({"test/of_one_run_alone": 1.0}))
+    comparison = report.compare([study])
+    assert comparison.rows["test_f1"].dropna().tolist() == pytest.approx([0.02] * 4)
+    header, _, first, second, *_ = str(comparison).splitlines()
+    assert header.endswith("| s in all | test f1 |")
+    assert first.endswith("| 0.020 |")
+    assert {line.count("|") for line in (header, first, second)} == {header.count("|")}
+    assert not any("alone" in name or "loss" in name for name in map(str, comparison.rows) if name != "train_loss")
+
+
+def test_another_kind_of_model_that_logs_little_is_compared(tmp_path: Path) -> None:
+    """No hidden widths, no validation, no predictions, no number of epochs."""
+
+    def edit(run: Any) -> None:
+        del run["config"]["model"]["hidden"]
+        run["config"]["trainer"]["max_epochs"] = None
+        run["net"] = "Convolutional"
+        del run["replicas"][0]["val/acc"], run["replicas"][0]["val/dead"]
+        run["replicas"][0]["history"] = [{"epoch": epoch, "step": 4 * epoch, "seconds": 1.0} for epoch in (1, 2)]
+
+    for seed in range(2):
+        folder = tmp_path / f"run{seed}"
+        save_run(folder, [4], 2, seed, correct=np.arange(40) % 4 > 0)
+        change(folder / "metrics.json", edit)
+        (folder / "predictions.csv").write_text("path,label,seed,probability\n")
+    config = json.loads((tmp_path / "run0/metrics.json").read_text())["config"]
+    config["model"]["_target_"] = "my.Net"
+    failed = {"status": "failed", "reason": "no", "accelerator": "cpu", "config": config}
+    (tmp_path / "failed").mkdir()
+    (tmp_path / "failed/outcome.json").write_text(json.dumps(failed))
+    comparison = report.compare([tmp_path])
+    comparison.save(tmp_path)
+    assert "| Convolutional | 2 | cpu | 2 | 1 | 7 | 2 | 1 | 75.0 % | – | – | 0 | –, 0 of 2 |" in str(comparison)
+    assert "| Net | 0 | cpu | 1 | failed: no |" in str(comparison)
 
 
 def test_the_report_is_saved(study: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def test_missing_accelerators_are_skipped_and_failures_are_rows(tmp_path: Path) 
     rows = {(row["net"], row["accelerator"]): row["status"] for row in table(sweep)}
     assert rows[("shallow (model.lr=0.01)", "cpu")] == "finished"
     assert rows[("shallow (model.lr=0.01)", "cuda")].startswith("skipped: no CUDA device")
-    assert rows[("shallow (model.lr=1e+30)", "cpu")].startswith("failed: the training loss of seed 0 became")
+    assert rows[("shallow (model.lr=1e+30)", "cpu")].startswith("failed: val/loss of seed 0 became")
     (failed,) = sweep.glob("*lr-1e+30*trainer-cpu")
     assert "Traceback" in (failed / "train.log").read_text()
     assert len([path for path in sweep.iterdir() if path.is_dir()]) == 4
@@ -82,7 +83,7 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path: Path) -> None:
     (finished,) = study.glob("*/metrics.json")
     written = finished.stat().st_mtime_ns
     (checkpoint,) = study.glob("*-250*/checkpoints/last.ckpt")
-    done_epochs = len(torch.load(checkpoint, weights_only=True)["callbacks"]["History"]["epochs"])
+    done_epochs = len(torch.load(checkpoint, weights_only=True)["callbacks"]["RunCheckpoint"]["rows"])
 
     done = command(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
@@ -114,3 +115,23 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     assert two["test/acc"] == one["test/acc"]
     for own, same in zip(two["replicas"], one["replicas"], strict=True):
         assert own["test/loss"] == pytest.approx(same["test/loss"], abs=1e-6)
+
+
+@pytest.mark.parametrize("sweep", [("data=folder", "data.root=A,B"), ("study=glob(*)",), ("ckpt_path=a,b",)])
+def test_jobs_that_would_share_a_folder_are_refused_before_the_first(tmp_path: Path, sweep: tuple[str, ...]) -> None:
+    done = command(tmp_path, "-m", *sweep, "trainer.max_epochs=1")
+    assert done.returncode == 1
+    assert re.fullmatch(r"catdog: a sweep over \S+ would put several jobs into one folder; .*\n", done.stderr)
+    assert not list(tmp_path.rglob("outcome.json"))
+
+
+def test_a_search_goes_on_after_a_trial_that_failed(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    done = command(
+        tmp_path, "study=widths", "trainer.max_epochs=2", "hydra.sweeper.n_trials=6", *SMALL,
+        "model.lr=choice(0.01,1e30)",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    statuses = [row["status"].split(":")[0] for row in table(tmp_path / "outputs/studies/widths")]
+    assert sorted(set(statuses)) == ["failed", "finished"]

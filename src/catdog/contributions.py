@@ -1,9 +1,9 @@
-"""What each hidden unit adds to a network's answer."""
+"""Contribution of each hidden unit to a network's answer."""
 
 import torch
 from torch import Tensor
 
-from catdog.classifier import CatDogClassifier
+from catdog.model import CatDogClassifier
 
 
 def contributions(classifier: CatDogClassifier, images: Tensor) -> list[tuple[Tensor, Tensor]]:

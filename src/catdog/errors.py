@@ -1,16 +1,13 @@
-"""The exceptions a user can cause, the checks that most often raise one, and how a command tells of them."""
+"""The exceptions a user can cause, and the checks that most often raise one."""
 
-import io
-import os
-import signal
-import sys
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Collection, Iterable
+from difflib import SequenceMatcher
 from importlib.util import find_spec
 from pathlib import Path
 
-# What ends a run in order: Ctrl-C, `kill` and schedulers, SLURM before a time limit.
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+LARGEST_SEED = 2**31 - 1  # in the configuration: PyTorch's generators take 32 bits of one, and drop the rest
+LEAST_LIKENESS = 0.6  # of a name that is suggested for a mistyped one: difflib's usual cutoff
 
 
 class InputError(ValueError):
@@ -21,8 +18,8 @@ class UnavailableError(InputError):
     """An accelerator that this machine does not have; a sweep skips the run."""
 
 
-class InterruptedRunError(Exception):
-    """A run that a signal has ended; its one sentence says how to go on.
+class InterruptedRunError(BaseException):
+    """A run that a signal has ended. Like KeyboardInterrupt, no `except Exception` on its way takes it for a failure.
 
     Attributes:
         number: the signal's.
@@ -40,18 +37,32 @@ def check_whole_number(key: str, value: object, least: int, most: int | None = N
         raise InputError(f"{key} must be a whole number of at least {least}{limit}, got {value!r}")
 
 
-def check_number(key: str, value: object, least: float, below: float) -> None:
-    """Raise an InputError unless the value of this configuration key is a number from `least` to below `below`."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < below:
-        limit = "" if below == float("inf") else f", below {below}"
-        raise InputError(f"{key} must be a number of at least {least}{limit}, got {value!r}")
+def check_number(
+    key: str, value: object, *, least: float = -math.inf, above: float = -math.inf, most: float = math.inf,
+    below: float = math.inf,
+) -> None:  # fmt: skip
+    """Raise an InputError unless the value of this configuration key is a finite number within the limits."""
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if not math.isfinite(number) or not (least <= number <= most and above < number < below):
+        limits = {"at least": least, "above": above, "at most": most, "below": below}
+        allowed = ", ".join(f"{words} {limit}" for words, limit in limits.items() if math.isfinite(limit))
+        raise InputError(f"{key} must be a number {allowed}, got {value!r}")
 
 
 def check_choice(key: str, value: object, choices: Collection[object]) -> None:
     """Raise an InputError unless the value of this configuration key is one of some choices."""
-    if value not in list(choices):
-        *others, last = (str(choice).lower() for choice in choices)
-        raise InputError(f"{key} must be {', '.join(others)} or {last}, got {value!r}")
+    if (type(value), value) not in [(type(choice), choice) for choice in choices]:  # True is no 1
+        *others, last = (str(choice).lower() if isinstance(choice, bool) else str(choice) for choice in choices)
+        similar = nearest(value, map(str, choices)) if isinstance(value, str) else []
+        hint = "".join(f"; did you mean {name}?" for name in similar)
+        raise InputError(f"{key} must be {', '.join(others)} or {last}, got {value!r}{hint}")
+
+
+def nearest(name: str, names: Iterable[str]) -> list[str]:
+    """Find the name most like a mistyped one, the first of equals, whatever its case; none if no name is similar."""
+    likeness = {other: SequenceMatcher(None, name.lower(), other.lower()).ratio() for other in names}
+    best = max(likeness, key=lambda other: likeness[other], default=None)
+    return [best] if best is not None and likeness[best] >= LEAST_LIKENESS else []
 
 
 def check_path(key: str, value: object) -> None:
@@ -64,26 +75,3 @@ def check_packages(purpose: str, extra: str, names: Iterable[str]) -> None:
     """Raise an InputError unless these optional packages are installed, which catdog's `extra` brings."""
     if missing := [name for name in names if find_spec(name) is None]:
         raise InputError(f"{purpose} needs {', '.join(missing)}: pip install --editable '.[{extra}]'")
-
-
-@contextmanager
-def told_in_a_sentence() -> Iterator[None]:
-    """What a command runs in: bad input and Ctrl-C end it with one sentence and a failing exit status.
-
-    What it prints may hold letters that the terminal has not: they are shown as escapes. When nobody reads on, as after
-    `| head`, it ends without a word.
-    """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        yield
-        sys.stdout.flush()
-    except InputError as error:
-        sys.exit(f"catdog: {error}")
-    except KeyboardInterrupt:
-        sys.exit("catdog: interrupted")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python fails once more as it flushes
-        sys.exit(128 + signal.SIGPIPE)
-    except OSError as error:  # a full disk, a name too long, a closed stream
-        sys.exit(f"catdog: {error.filename or 'the output'}: {error.strerror}")

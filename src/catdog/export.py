@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.onnx import ONNXProgram
 
 from catdog.errors import InputError, check_packages
-from catdog.inference import PhotoClassifier
+from catdog.inference import Predictor
 
 Program = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # pixels to probabilities
 
@@ -42,15 +42,15 @@ TORCH_EXAMPLE = (
 
 
 class MeanProbability(nn.Module):
-    """What is exported: the mean over the replicas of the probability of class 1."""
+    """The exported module: the mean over the replicas of the probability of class 1."""
 
-    def __init__(self, photos: PhotoClassifier) -> None:
+    def __init__(self, model: Predictor) -> None:
         super().__init__()
-        self.photos = photos
+        self.model = model
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Probability of class 1, float32 (batch,), for RGB pixels, uint8 (batch, 3, image_size, image_size)."""
-        return self.photos(pixels).mean(0)
+        return self.model(pixels).mean(0)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Format:
 
     suffix: str
     packages: tuple[str, ...]
-    write: Callable[[PhotoClassifier, dict[str, str], str], bytes]
+    write: Callable[[Predictor, dict[str, str], str], bytes]
     open: Callable[[Path], Program]
     example: str
 
@@ -113,10 +113,10 @@ def export(checkpoint: Path, format: str, path: Path | None = None) -> Export:
     path = path or checkpoint.with_suffix(kind.suffix)
     if path.suffix != kind.suffix:  # nor is a checkpoint or a photo ever overwritten
         raise InputError(f"--out must end in {kind.suffix} for --format {format}, got {str(path)!r}")
-    photos = PhotoClassifier.load(checkpoint)
-    example = kind.example.format(size=photos.image_size, file=path.name, name=photos.class_names[1])
+    model = Predictor.load(checkpoint)
+    example = kind.example.format(size=model.image_size, file=path.name, name=model.class_names[1])
     try:
-        content = kind.write(photos, details(photos, checkpoint), example)
+        content = kind.write(model, details(model, checkpoint), example)
     except InputError:
         raise
     except Exception as error:  # of many kinds, from PyTorch's exporters
@@ -125,8 +125,8 @@ def export(checkpoint: Path, format: str, path: Path | None = None) -> Export:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(content)
-        pictures = check_pictures(photos.image_size)
-        difference = check(kind.open(partial), photos, pictures)
+        pictures = check_pictures(model.image_size)
+        difference = check(kind.open(partial), model, pictures)
         os.replace(partial, path)
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be written: {error.strerror}") from error
@@ -136,19 +136,19 @@ def export(checkpoint: Path, format: str, path: Path | None = None) -> Export:
     return Export(path, sum(map(len, pictures)), difference, example)
 
 
-def details(photos: PhotoClassifier, checkpoint: Path) -> dict[str, str]:
-    """What somebody has to know who gets the file alone; lists are JSON."""
-    first, second = photos.class_names
-    size = photos.image_size
+def details(model: Predictor, checkpoint: Path) -> dict[str, str]:
+    """Collect what somebody has to know who gets the file alone; lists are JSON."""
+    first, second = model.class_names
+    size = model.image_size
     return {
-        "class_names": json.dumps(photos.class_names),
+        "class_names": json.dumps(model.class_names),
         "image_size": str(size),
         "pixels": f"uint8 (batch, 3, {size}, {size}): the channels are red, green and blue, from 0 to 255",
         "probability": f"float32 (batch,): of {second!r}; below 0.5 it is {first!r}",
         "resizing": "turned upright as EXIF says, then to RGB with what is transparent on white, then squeezed "
         f"to {size}×{size}, antialiased bilinear as Pillow's Image.resize(({size}, {size}), Image.BILINEAR)",
-        "hidden": json.dumps(photos.classifier.hparams["hidden"]),
-        "replicas": str(len(photos.classifier.seeds)),
+        "hidden": json.dumps(model.classifier.hparams["hidden"]),
+        "replicas": str(len(model.classifier.seeds)),
         "catdog_version": version("catdog"),
         "checkpoint": checkpoint.name.encode("utf-8", "backslashreplace").decode(),  # protobuf takes only UTF-8
     }
@@ -162,7 +162,7 @@ def check_pictures(image_size: int) -> list[NDArray[np.uint8]]:
     return plain + [rng.integers(0, 256, (photos, *shape), dtype=np.uint8) for photos in BATCHES]
 
 
-def check(program: Program, photos: PhotoClassifier, batches: list[NDArray[np.uint8]]) -> float:
+def check(program: Program, model: Predictor, batches: list[NDArray[np.uint8]]) -> float:
     """The largest difference of a program's probabilities to the classifier's, averaged over its replicas.
 
     Raises:
@@ -170,7 +170,7 @@ def check(program: Program, photos: PhotoClassifier, batches: list[NDArray[np.ui
     """
     differences = []
     for pixels in batches:
-        expected = photos.probabilities(torch.from_numpy(pixels)).mean(0).numpy()
+        expected = model.probabilities(torch.from_numpy(pixels)).mean(0).numpy()
         probabilities = program(pixels)
         if probabilities.shape != expected.shape:
             raise InputError(
@@ -186,27 +186,28 @@ def check(program: Program, photos: PhotoClassifier, batches: list[NDArray[np.ui
     return difference
 
 
-def _module(photos: PhotoClassifier) -> tuple[nn.Module, tuple[Tensor]]:
-    """What is exported, and pixels to trace it with."""
-    pixels = torch.zeros(2, 3, photos.image_size, photos.image_size, dtype=torch.uint8)
-    return MeanProbability(photos).eval(), (pixels,)
+def _module(model: Predictor) -> tuple[nn.Module, tuple[Tensor]]:
+    """Build the exported module, and pixels to trace it with."""
+    pixels = torch.zeros(2, 3, model.image_size, model.image_size, dtype=torch.uint8)
+    return MeanProbability(model).eval(), (pixels,)
 
 
-def _write_onnx(photos: PhotoClassifier, details: dict[str, str], example: str) -> bytes:
-    if (needed := sum(weights.nbytes for weights in photos.state_dict().values())) > MOST_BYTES:
+def _write_onnx(model: Predictor, details: dict[str, str], example: str) -> bytes:
+    if (needed := sum(weights.nbytes for weights in model.state_dict().values())) > MOST_BYTES:
         raise InputError(f"{needed / 1e9:.1f} GB of weights are too much for one ONNX file; take --format torch-export")
     exported = torch.onnx.export(
-        *_module(photos), input_names=["pixels"], output_names=["probability"], opset_version=OPSET, dynamo=True,
+        *_module(model), input_names=["pixels"], output_names=["probability"], opset_version=OPSET, dynamo=True,
         dynamic_shapes={"pixels": {0: "batch"}}, external_data=False, verbose=False,
     )  # fmt: skip
     program = cast(ONNXProgram, exported)  # None with dynamo=False only
-    model = program.model
-    for node in model.graph:  # else the file would tell paths of this machine
+    onnx_model = program.model
+    for node in onnx_model.graph:  # else the file would tell paths of this machine
         node.metadata_props.clear()
-    model.metadata_props.update(details)
-    model.producer_name, model.producer_version = "catdog", details["catdog_version"]
-    model.doc_string = f"{details['resizing']}\n\n{example}"
-    model.graph.inputs[0].doc_string, model.graph.outputs[0].doc_string = details["pixels"], details["probability"]
+    onnx_model.metadata_props.update(details)
+    onnx_model.producer_name, onnx_model.producer_version = "catdog", details["catdog_version"]
+    onnx_model.doc_string = f"{details['resizing']}\n\n{example}"
+    onnx_model.graph.inputs[0].doc_string = details["pixels"]
+    onnx_model.graph.outputs[0].doc_string = details["probability"]
     return program.model_proto.SerializeToString()
 
 
@@ -217,9 +218,9 @@ def _open_onnx(path: Path) -> Program:
     return lambda pixels: session.run(["probability"], {"pixels": pixels})[0]
 
 
-def _write_torch(photos: PhotoClassifier, details: dict[str, str], example: str) -> bytes:
+def _write_torch(model: Predictor, details: dict[str, str], example: str) -> bytes:
     shapes = {"pixels": {0: torch.export.Dim("batch", min=0)}}
-    program = torch.export.export(*_module(photos), dynamic_shapes=shapes)
+    program = torch.export.export(*_module(model), dynamic_shapes=shapes)
     for node in program.graph.nodes:  # else the file would tell paths of this machine
         node.meta.pop("stack_trace", None)
     content = io.BytesIO()

@@ -1,18 +1,19 @@
 """From a checkpoint alone to probabilities: what evaluating, predicting, exporting and the demo share."""
 
+from inspect import signature
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from catdog.classifier import CatDogClassifier
 from catdog.data import to_images
-from catdog.epochs import read_checkpoint
 from catdog.errors import InputError
+from catdog.model import CatDogClassifier
+from catdog.training.run_folder import read_checkpoint
 
 
-class PhotoClassifier(nn.Module):
+class Predictor(nn.Module):
     """Trained networks with all that lies around them: pixels in, probabilities out.
 
     Attributes:
@@ -30,41 +31,59 @@ class PhotoClassifier(nn.Module):
 
     @classmethod
     def load(cls, checkpoint: str | Path) -> Self:
-        """From a checkpoint's file.
+        """Load a checkpoint's networks.
 
         Raises:
             InputError: there is no such file, it is no checkpoint of catdog, or of a version with other networks.
         """
-        if not Path(checkpoint).is_file():
-            raise InputError(f"no file at {str(checkpoint)!r}; give a checkpoint, such as RUN/checkpoints/best.ckpt")
         content = read_checkpoint(checkpoint)
+        options, state = content["hyper_parameters"], content["state_dict"]
         try:
-            classifier = CatDogClassifier(**content["hyper_parameters"])
-            classifier.load_state_dict(content["state_dict"])
-            photos = cls(classifier)
-        except (TypeError, ValueError, RuntimeError) as error:  # arguments or weights that are not the classifier's
+            _check_plain(options)
+            with torch.device("meta"):  # takes no memory, whatever sizes the file claims
+                claimed = CatDogClassifier(**options).state_dict()
+            if {name: _shape(value) for name, value in state.items()} != {n: v.shape for n, v in claimed.items()}:
+                raise ValueError("weights of other sizes than its options say")
+            classifier = CatDogClassifier(**options)
+            classifier.load_state_dict(state)
+            model = cls(classifier)
+        except (AttributeError, OverflowError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(
                 f"'{checkpoint}' holds networks that this version of catdog does not know; train them again"
             ) from error
         if not all(weight.isfinite().all() for weight in classifier.state_dict().values()):
-            raise InputError(f"'{checkpoint}' holds weights that are no finite numbers, so there is no verdict of them")
-        return photos
+            raise InputError(f"'{checkpoint}' holds weights that are not finite numbers, so it cannot predict")
+        return model
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Probability of class 1, float32 (replicas, photos).
+        """Compute the probability of class 1, float32 (replicas, photos).
 
         Args:
             pixels: RGB, uint8 (photos, 3, image_size, image_size).
         """
-        return self.classifier(to_images(pixels.float())).sigmoid()
+        return self.classifier.logits(to_images(pixels.float())).sigmoid()
 
     def logits(self, pixels: Tensor, batch_size: int = 512) -> Tensor:
-        """Logits of class 1, for any number of photos; the memory it takes is that of `batch_size` of them."""
+        """Compute logits of class 1 of any number of photos; the memory it takes is that of `batch_size` of them."""
         with torch.inference_mode():
             batches = (batch for batch in pixels.split(batch_size) if len(batch))
-            logits = [self.classifier(to_images(batch.float())) for batch in batches]
+            logits = [self.classifier.logits(to_images(batch.float())) for batch in batches]
             return torch.cat([torch.empty(len(self.classifier.seeds), 0), *logits], dim=1)
 
     def probabilities(self, pixels: Tensor, batch_size: int = 512) -> Tensor:
-        """As `forward`, for any number of photos."""
+        """Compute what `forward` does, of any number of photos."""
         return self.logits(pixels, batch_size).sigmoid()
+
+
+def _check_plain(options: dict[str, Any]) -> None:
+    """Raise a ValueError unless these are arguments of the classifier, each a plain value or a list of such."""
+    known = signature(CatDogClassifier).parameters
+    for name, value in options.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        if name not in known or not all(isinstance(one, str | int | float) for one in values):
+            raise ValueError(f"{name}={value!r:.80}")
+
+
+def _shape(value: Tensor) -> torch.Size | None:
+    """Shape of a tensor with a number in memory for each of its elements; None of one that claims more."""
+    return value.shape if value.device.type == "cpu" and value.is_contiguous() else None

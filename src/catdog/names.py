@@ -1,6 +1,37 @@
-"""How names of files and classes are shown."""
+"""How names are shown: of files, of classes, of networks and their results."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+EXERCISE = {(): "logistic", (4,): "shallow", (5, 5, 3): "deep"}
 
 
 def shown(name: str) -> str:
-    """A name as it is, or with escapes if it holds what no terminal shows: line breaks, bytes that are not UTF-8."""
+    """Show a name as it is, or with escapes if it holds what no terminal shows: line breaks, bytes not UTF-8."""
     return name if name.isprintable() else repr(name)
+
+
+def net_name(hidden: Sequence[int], whitening: int = 0, hog: int = 0) -> str:
+    """Name a network as in the exercise, or else by its hidden widths and what it sees besides plain pixels."""
+    seen = " and ".join(name for name, count in (("whitened", whitening), ("HOG", hog)) if count)
+    return f"{seen} {list(hidden)}" if seen else EXERCISE.get(tuple(hidden), str(list(hidden)))
+
+
+def net_title(hidden: Sequence[int], whitening: int = 0, hog: int = 0) -> str:
+    """Name a network with its hidden widths, such as "deep [5, 5, 3]"."""
+    name, widths = net_name(hidden, whitening, hog), str(list(hidden))
+    return name if name.endswith(widths) else f"{name} {widths}"
+
+
+def describe(metrics: dict[str, Any]) -> str:
+    """Name a run's net and result, from its record, in one line."""
+    epochs = f"{metrics['epochs']} epoch{'s' * (metrics['epochs'] != 1)}"
+    accuracy = f"{metrics.get('test/acc', math.nan):.3f}"
+    if metrics["test/acc_interval"]:
+        accuracy += " [{:.3f}, {:.3f}]".format(*metrics["test/acc_interval"])
+    if (replicas := len(metrics["replicas"])) == 1:
+        return f"{metrics['net']}, {epochs}: test accuracy {accuracy}"
+    return (
+        f"{metrics['net']}, {epochs}, {replicas} seeds: mean test accuracy {accuracy}, sd {metrics['test/acc_sd']:.3f}"
+    )

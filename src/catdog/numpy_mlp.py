@@ -75,7 +75,7 @@ ACTIVATIONS: dict[str, tuple[Callable[[Floats], Floats], Callable[[Floats, Float
 
 
 class Cache(NamedTuple):
-    """What the backward step of a layer needs to know of its forward step."""
+    """Values of a layer's forward step that its backward step needs."""
 
     A_prev: Floats
     W: Floats

@@ -19,6 +19,8 @@ from catdog.statistics import Difference, holm, mean_accuracy, paired_difference
 logger = logging.getLogger(__name__)
 
 MOST_PAIRS = 30
+ACCURACY = ("test_acc", "test_acc_low", "test_acc_high")
+KNOWN_TESTS = {"test/acc", "test/acc_interval", "test/acc_sd", "test/loss"}
 COLUMNS = (
     "net", "epochs", "on", "runs", "hidden layers", "parameters", "seeds", "folds", "test accuracy [95 %]",
     "validation", "train loss", "dead nets", "takes off at epoch (quartiles)", "s per epoch", "photos per s",
@@ -28,7 +30,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is known of the difference between two settings, with the p-value corrected for all pairs (Holm)."""
+    """Difference between two settings, with the p-value corrected for all pairs (Holm)."""
 
     first: Setting
     second: Setting
@@ -61,7 +63,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Report:
-    """What many runs say together.
+    """Comparison of many runs.
 
     Attributes:
         settings: the runs, grouped.
@@ -111,18 +113,25 @@ def compare(folders: Sequence[Path]) -> Report:
     return Report(settings, table(settings), verdicts(settings))
 
 
-def table(settings: Iterable[Setting]) -> pd.DataFrame:
-    """One row per setting; accuracies are shares, times are seconds."""
-    return pd.DataFrame([row for setting in settings for row in _rows(setting)])
+def table(settings: Sequence[Setting]) -> pd.DataFrame:
+    """Make one row per setting; accuracies are fractions, times are seconds.
+
+    A tested metric besides accuracy and loss has a column, such as `test_f1`, if all finished runs have it.
+    """
+    tested = [{key for key in run if key.startswith("test/")} for setting in settings for run in setting.runs]
+    further = sorted(set.intersection(*tested) - KNOWN_TESTS) if tested else []
+    return pd.DataFrame([row for setting in settings for row in _rows(setting, further)])
 
 
-def _rows(setting: Setting) -> list[dict[str, Any]]:
+def _rows(setting: Setting, further: Sequence[str]) -> list[dict[str, Any]]:
     head = {"net": setting.net, "epochs": setting.epochs, "accelerator": setting.accelerator}
     outcomes = Counter(f"{other['status']}: {other['reason']}" for other in setting.others)
     rows: list[dict[str, Any]] = [{**head, "status": status, "runs": runs} for status, runs in outcomes.items()]
     runs = setting.runs
     if runs:
-        accuracy, low, high = mean_accuracy(setting.correct().to_numpy(dtype=float))
+        correct = setting.correct().to_numpy(dtype=float)
+        enough = correct.shape[1] > 1  # else the module has no predict_step
+        accuracy, low, high = mean_accuracy(correct) if enough else (_mean(runs, "test/acc"), np.nan, np.nan)
         takeoffs = [epoch for run in runs if (epoch := takeoff_epoch(run)) is not None]
         quartiles = np.percentile(takeoffs, [25, 50, 75]) if takeoffs else [np.nan] * 3
         finished = {
@@ -135,8 +144,9 @@ def _rows(setting: Setting) -> list[dict[str, Any]]:
             "test_acc_low": low,
             "test_acc_high": high,
             "val_acc": _mean(runs, "val/acc"),
-            "train_loss": float(np.mean([run["history"][-1]["train/loss"] for run in runs])),
-            "dead_nets": sum(run["dead_layers"] > 0 for run in runs),
+            **{key.replace("/", "_"): _mean(runs, key) for key in further},
+            "train_loss": float(np.mean([_last(run["history"], "train/loss") for run in runs])),
+            "dead_nets": sum(run.get("val/dead", 0) > 0 for run in runs),
             "takeoff_epoch": quartiles[1],
             "takeoff_low": quartiles[0],
             "takeoff_high": quartiles[2],
@@ -180,39 +190,39 @@ def _difference(first: Setting, second: Setting) -> Difference | None:
 def takeoff_epoch(run: dict[str, Any], window: int = 5) -> int | None:
     """The first epoch from which on a run's validation accuracy stays above chance by its 95 % interval (Wilson).
 
-    The accuracy is smoothed: the mean of the last `window` epochs. None if it does not get there.
+    The accuracy is smoothed: the mean of the last `window` validations. None if it does not get there.
     """
-    photos = run["photos"]["val"]
+    photos, rows = run["photos"]["val"], [row for row in run["history"] if "val/acc" in row]
     enough = next(n for n in range(photos + 1) if n == photos or wilson_interval(n, photos)[0] > run["chance"])
-    accuracy = pd.Series([epoch["val/acc"] for epoch in run["history"]])
+    accuracy = pd.Series([row["val/acc"] for row in rows], dtype=float)
     above = accuracy.rolling(window, min_periods=1).mean() * photos >= enough
     stays = above[::-1].cummin()[::-1]
-    return int(run["history"][int(stays.argmax())]["epoch"]) if stays.iloc[-1] else None
+    return int(rows[int(stays.argmax())]["epoch"]) if rows and stays.iloc[-1] else None
 
 
 def _figure(settings: Sequence[Setting]) -> Figure:
     finished = [setting for setting in settings if setting.runs]
-    curves = [
-        (setting.net, setting.epochs, setting.curves("train/loss"), setting.curves("val/acc")) for setting in finished
-    ]
+    curves = [(setting.net, setting.epochs, [run["history"] for run in setting.runs]) for setting in finished]
     return figures.comparison(curves, chance=_mean([run for setting in finished for run in setting.runs], "chance"))
 
 
 def _markdown(rows: pd.DataFrame) -> str:
-    """The table for people: percent, and what belongs together in one column."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    """Format the table for people: percent, and what belongs together in one column."""
+    further = [name for name in map(str, rows) if name.startswith("test_") and name not in ACCURACY]
+    header = [*COLUMNS, *(name.replace("_", " ", 1) for name in further)]
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for _, row in rows.iterrows():
-        lines.append("| " + " | ".join(_cells(row)) + " |")
+        cells = _cells(row, further)
+        lines.append("| " + " | ".join(cells + [""] * (len(header) - len(cells))) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _cells(row: "pd.Series[Any]") -> list[str]:
+def _cells(row: "pd.Series[Any]", further: Sequence[str]) -> list[str]:
     head = [str(row["net"]), str(row["epochs"]), str(row["accelerator"])]
     if row["status"] != "finished":
-        return [*head, f"{row['runs']:.0f}", str(row["status"]), *[""] * (len(COLUMNS) - 5)]
+        return [*head, f"{row['runs']:.0f}", str(row["status"])]
     takeoff = f"{row['takeoff_epoch']:.0f} ({row['takeoff_low']:.0f}–{row['takeoff_high']:.0f})"
-    return [
-        *head,
+    cells = [
         *(f"{row[name]:,.0f}" for name in ("runs", "depth", "parameters", "seeds", "folds")),
         f"{100 * row['test_acc']:.1f} % [{100 * row['test_acc_low']:.1f}, {100 * row['test_acc_high']:.1f}]",
         f"{100 * row['val_acc']:.1f} %",
@@ -222,11 +232,17 @@ def _cells(row: "pd.Series[Any]") -> list[str]:
         f"{row['seconds_per_epoch']:.2f}",
         f"{row['photos_per_second']:,.0f}",
         f"{row['seconds']:.0f}",
+        *(f"{row[name]:.3f}" for name in further),
     ]
+    return [*head, *("–" if cell.startswith("nan") else cell.replace(" [nan, nan]", "") for cell in cells)]
 
 
 def _mean(runs: Iterable[dict[str, Any]], key: str) -> float:
-    return float(np.mean([run[key] for run in runs]))
+    return float(np.mean([run.get(key, np.nan) for run in runs]))
+
+
+def _last(history: Sequence[dict[str, Any]], key: str) -> float:
+    return float([np.nan, *(row[key] for row in history if key in row)][-1])
 
 
 def _epochs(count: int) -> str:

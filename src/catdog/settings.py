@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from catdog.errors import InputError
-from catdog.network import net_name
-from catdog.record import METRICS, OUTCOME
+from catdog.names import net_name
+from catdog.training.run_folder import METRICS, OUTCOME
 
-# What tells runs of one setting apart; everything else in the configuration makes the setting.
+# What tells runs of one setting apart, and what data.image_size tells already; everything else in the configuration
+# but the loggers makes the setting.
 RUN_KEYS = (
-    "seed", "model.replicas", "data.fold", "data.split_seed", "data.shuffle_seed", "data.cache_dir", "ckpt_path",
-    "data.steps_per_execution", "data.device_cache",
+    "seed", "model.seed", "model.replicas", "data.fold", "data.split_seed", "data.shuffle_seed", "data.cache_dir",
+    "data.device_cache", "ckpt_path", "model.image_size",
 )  # fmt: skip
 # Keys that do not change what is learnt: no verdict on accuracy is asked of them.
 MACHINE_KEYS = ("trainer._target_", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy")
@@ -32,6 +31,7 @@ class Setting:
 
     Attributes:
         keys: the configuration that they share, flat, each value as JSON.
+        name: the exercise's name of the net, or its hidden widths, or its class.
         extra: what tells this setting from others besides net, epochs and accelerator, such as "model.lr=0.1". What
             is as in more than half of the settings is not told.
         runs: the records of the finished ones.
@@ -39,30 +39,26 @@ class Setting:
     """
 
     keys: dict[str, str]
+    name: str
     extra: str
     runs: list[dict[str, Any]]
     others: list[dict[str, Any]]
 
     @property
     def net(self) -> str:
-        """The exercise's name of the net, or its hidden widths."""
-        return _net(self.keys) + (f" ({self.extra})" if self.extra else "")
+        """The net's name with what else is special."""
+        return self.name + (f" ({self.extra})" if self.extra else "")
 
     @property
     def epochs(self) -> int:
-        """The epochs asked for."""
-        return int(self.keys["trainer.max_epochs"])
+        """Epochs asked for; where no number was, those of the first run, 0 without any."""
+        asked = json.loads(self.keys.get("trainer.max_epochs", "null")) or -1
+        return int(asked if asked > 0 else self.runs[0]["epochs"] if self.runs else 0)
 
     @property
     def accelerator(self) -> str:
         """The accelerator that was used, or asked for where no run finished."""
         return str((self.runs or self.others)[0]["accelerator"])
-
-    def curves(self, metric: str) -> NDArray[np.float64]:
-        """A metric of every epoch, (runs, epochs), cut to the shortest run's."""
-        curves = [[epoch[metric] for epoch in run["history"]] for run in self.runs]
-        shortest = min(map(len, curves))
-        return np.array([curve[:shortest] for curve in curves])
 
     def correct(self) -> pd.DataFrame:
         """1.0 for correct and 0.0 for wrong, a row per run (seed, fold, split, order) and a column per test photo."""
@@ -79,23 +75,31 @@ def collect(folders: Sequence[Path]) -> list[Setting]:
     if not records:
         raise InputError(f"no metrics.json of a run below {', '.join(map(str, folders))}")
     flat = [_flat(record["config"]) for record in records]
+    names = [_net(record, keys) for record, keys in zip(records, flat, strict=True)]
     settings: dict[str, Setting] = {}
-    for record, keys in zip(records, flat, strict=True):
+    for record, keys, name in zip(records, flat, names, strict=True):
         # A net's name tells its options, but for those that vary between nets of the same name.
-        namesakes = [other for other in flat if _net(other) == _net(keys)]
+        namesakes = [other for other, net in zip(flat, names, strict=True) if net == name]
         usual = {key: value for key, value in _usual(flat).items() if not key.startswith("model.")}
         usual |= {key: value for key, value in _usual(namesakes).items() if key.startswith("model.")}
         told = {key: keys.get(key, "absent") for key in sorted(usual) if keys.get(key) != usual[key]}
         extra = ", ".join(f"{key}={value}" for key, value in told.items())
-        setting = settings.setdefault(json.dumps(keys, sort_keys=True), Setting(keys, extra, [], []))
+        setting = settings.setdefault(json.dumps(keys, sort_keys=True), Setting(keys, name, extra, [], []))
         (setting.runs if record["status"] == "finished" else setting.others).append(record)
-    return sorted(
-        settings.values(), key=lambda s: (len(json.loads(s.keys["model.hidden"])), s.net, s.epochs, s.accelerator)
-    )
+    return sorted(settings.values(), key=lambda s: (len(_hidden(s.keys) or ()), s.net, s.epochs, s.accelerator))
 
 
-def _net(keys: dict[str, str]) -> str:
-    return net_name(*(json.loads(keys.get(f"model.{key}", "0")) for key in ("hidden", "whitening", "edges")))
+def _net(record: dict[str, Any], keys: dict[str, str]) -> str:
+    hidden = _hidden(keys)
+    if hidden is None:
+        return str(record.get("net") or json.loads(keys.get("model._target_", '"model"')).rpartition(".")[2])
+    return net_name(hidden, *(json.loads(keys.get(f"model.{key}", "0")) for key in ("whitening", "hog")))
+
+
+def _hidden(keys: dict[str, str]) -> list[int] | None:
+    """The hidden widths; None of another kind of model, which need not have such."""
+    hidden = json.loads(keys.get("model.hidden", "null"))
+    return hidden if isinstance(hidden, list) else None
 
 
 def _usual(flat: Sequence[dict[str, str]]) -> dict[str, str | None]:
@@ -116,6 +120,8 @@ def _records(folder: Path) -> list[dict[str, Any]]:
     records = {}
     for name in (OUTCOME, METRICS):
         for path in sorted(folder.rglob(name)):
+            if any(part.startswith(".") for part in path.relative_to(folder).parts):
+                continue  # moved aside by a run of another configuration
             records[path.parent] = json.loads(path.read_text()) | {"folder": str(path.parent)}
     return [record for path in sorted(records) for record in _of_replicas(records[path])]
 
@@ -132,7 +138,8 @@ def _of_replicas(record: dict[str, Any]) -> list[dict[str, Any]]:
 def _flat(config: dict[str, Any]) -> dict[str, str]:
     """The configuration's keys with dots, values as JSON, without those that differ from run to run."""
     flat = pd.json_normalize(config, sep=".").iloc[0].to_dict()
-    return {str(key): json.dumps(value, default=str) for key, value in flat.items() if key not in RUN_KEYS}
+    kept = {str(key): value for key, value in flat.items() if key not in RUN_KEYS}
+    return {key: json.dumps(value, default=str) for key, value in kept.items() if not key.startswith("logger.")}
 
 
 def _run_key(run: dict[str, Any]) -> tuple[int, int, int, int]:

@@ -61,7 +61,7 @@ def detectable_difference(photos: int) -> float:
 
 
 def paired_difference(a: NDArray[np.float64], b: NDArray[np.float64], confidence: float = 0.95) -> Difference:
-    """How much more often setting `a` is correct than setting `b`, on the same photos and with the same seeds.
+    """Compare how often settings `a` and `b` are correct, on the same photos and with the same seeds.
 
     The standard error is `_standard_error`'s, of the differences per run and photo; the test is Student's t.
 
@@ -160,7 +160,7 @@ def _standard_error(values: NDArray[np.float64], unseen: float) -> tuple[float, 
 
 
 def _shared_training(values: NDArray[np.float64]) -> float:
-    """What overlapping training sets add to the variance: Nadeau & Bengio (2003), n_test / n_train × s².
+    """Variance that overlapping training sets add: Nadeau & Bengio (2003), n_test / n_train × s².
 
     s² is the variance of single runs' means. Photos that a run did not test count as its training photos.
     """
@@ -196,10 +196,10 @@ def _check(correct: NDArray[np.float64]) -> None:
 
 
 def _photos(correct: NDArray[np.float64]) -> int:
-    """How many photos were tested at all."""
+    """Count the photos that were tested at all."""
     return int((~np.isnan(correct)).any(axis=0).sum())
 
 
 def _tests(correct: NDArray[np.float64]) -> int:
-    """How many times a run tested a photo."""
+    """Count the tests of a photo by a run."""
     return int((~np.isnan(correct)).sum())

@@ -1,26 +1,16 @@
-"""Photos: where they come from, their pixels, and how they are dealt out."""
+"""Photos: sources, decoded pixels, the split and the data module."""
 
-from catdog.data.datamodule import CatDogDataModule
-from catdog.data.decoding import UnreadablePhotoError
-from catdog.data.downloads import Archive
-from catdog.data.drawn import DrawnSource
-from catdog.data.pixels import PixelStore, read_all, to_images
-from catdog.data.published import MicrosoftSource, OxfordPetsSource
-from catdog.data.sources import FileSource, FolderSource, PhotoSource
-from catdog.data.split import split_indices
-
-__all__ = [
-    "Archive",
-    "CatDogDataModule",
-    "DrawnSource",
-    "FileSource",
-    "FolderSource",
-    "MicrosoftSource",
-    "OxfordPetsSource",
-    "PhotoSource",
-    "PixelStore",
-    "UnreadablePhotoError",
-    "read_all",
-    "split_indices",
-    "to_images",
-]
+from catdog.data.datamodule import CatDogDataModule as CatDogDataModule
+from catdog.data.downloads import Archive as Archive
+from catdog.data.loader import to_images as to_images
+from catdog.data.photos import FileSource as FileSource
+from catdog.data.photos import FolderSource as FolderSource
+from catdog.data.photos import Photo as Photo
+from catdog.data.photos import PhotoSource as PhotoSource
+from catdog.data.photos import UnreadablePhotoError as UnreadablePhotoError
+from catdog.data.published import MicrosoftSource as MicrosoftSource
+from catdog.data.published import OxfordPetsSource as OxfordPetsSource
+from catdog.data.split import split_indices as split_indices
+from catdog.data.store import PixelStore as PixelStore
+from catdog.data.store import read_all as read_all
+from catdog.data.synthetic import SyntheticSource as SyntheticSource

@@ -5,10 +5,31 @@ from pathlib import Path
 
 from catdog.data.archives import obtain
 from catdog.data.downloads import Archive
-from catdog.data.sources import FileSource, FolderSource
+from catdog.data.photos import FileSource, FolderSource
 from catdog.errors import InputError
 
 CLASS_NAMES = ("cats", "dogs")
+# Sizes and SHA-256 are those that others published; we did not download the archives. Oxford: TensorFlow Datasets,
+# datasets/oxford_iiit_pet/checksums.tsv; others who downloaded them found the same, along with the MD5 sums that
+# torchvision pins. Microsoft: Hugging Face, datasets/cats_vs_dogs/dataset_infos.json; GoMLX pins the same SHA-256.
+OXFORD_IMAGES = Archive(
+    url="https://www.robots.ox.ac.uk/~vgg/data/pets/data/images.tar.gz",
+    size=791918971,
+    sha256="67195c5e1c01f1ab5f9b6a5d22b8c27a580d896ece458917e61d459337fa318d",
+    folder="images",
+)
+OXFORD_ANNOTATIONS = Archive(
+    url="https://www.robots.ox.ac.uk/~vgg/data/pets/data/annotations.tar.gz",
+    size=19173078,
+    sha256="52425fb6de5c424942b7626b428656fcbd798db970a937df61750c0f1d358e91",
+    folder="annotations",
+)
+MICROSOFT_PHOTOS = Archive(
+    url="https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/kagglecatsanddogs_5340.zip",
+    size=824887076,
+    sha256="b7974bd00a84a99921f36ee4403f089853777b5ae8d151c76a86e64900334af9",
+    folder="PetImages",
+)
 
 
 class OxfordPetsSource(FileSource):
@@ -26,7 +47,9 @@ class OxfordPetsSource(FileSource):
         InputError: there are no photos, and they cannot be downloaded.
     """
 
-    def __init__(self, root: str | Path | None, images: Archive, annotations: Archive) -> None:
+    def __init__(
+        self, root: str | Path | None, images: Archive = OXFORD_IMAGES, annotations: Archive = OXFORD_ANNOTATIONS
+    ) -> None:
         folder = _folder(root)
         obtain((images, annotations), folder)
         parts = (folder / annotations.folder / f"{part}.txt" for part in ("trainval", "test"))
@@ -44,7 +67,7 @@ class MicrosoftSource(FolderSource):
         InputError: there are no photos, and they cannot be downloaded.
     """
 
-    def __init__(self, root: str | Path | None, photos: Archive) -> None:
+    def __init__(self, root: str | Path | None, photos: Archive = MICROSOFT_PHOTOS) -> None:
         folder = _folder(root)
         obtain((photos,), folder)
         super().__init__(folder / photos.folder)

@@ -1,4 +1,4 @@
-"""What the demo's page says, as HTML: whether a photo shows a cat or a dog, and what the net went by."""
+"""Text of the demo's page, as HTML: cat or dog, and what the net went by."""
 
 import base64
 import html
@@ -10,8 +10,7 @@ from torch import Tensor
 
 from catdog.demo.explanation import Explanation, Unit, explain, read_photo
 from catdog.errors import InputError
-from catdog.inference import PhotoClassifier
-from catdog.network import net_title
+from catdog.inference import Predictor
 
 COARSE = 64  # pixels; smaller pictures are shown with their squares, larger ones smoothly
 
@@ -55,35 +54,34 @@ STYLE = """
 """
 
 
-def heading(photos: PhotoClassifier, name: str) -> str:
+def heading(model: Predictor, name: str) -> str:
     """The top of the page, as HTML; `name` says where the networks come from."""
-    first, second = map(_text, photos.class_names)
-    nets = len(photos.classifier.seeds)
-    shape = net_title(*(photos.classifier.hparams[key] for key in ("hidden", "whitening", "edges")))
-    told = f"{shape}{f', {nets} nets' if nets > 1 else ''} · {_text(name)}"
+    first, second = map(_text, model.class_names)
+    nets = len(model.classifier.seeds)
+    told = f"{model.classifier.title}{f', {nets} nets' if nets > 1 else ''} · {_text(name)}"
     return f'<div class="catdog"><h1>{first} or {second}?</h1><p class="quiet">{told}</p></div>'
 
 
-def answer(photos: PhotoClassifier, path: str) -> str:
+def answer(model: Predictor, path: str) -> str:
     """The page's answer to a photo's file, as HTML: the verdict and its reasons, or why the file cannot be read."""
     try:
-        pixels = read_photo(path, photos.image_size)
+        pixels = read_photo(path, model.image_size)
     except InputError as error:
         return f'<div class="catdog"><p class="refused" role="alert">{_text(str(error))}.</p></div>'
-    explanation = explain(photos, pixels)
-    first, second = map(_text, photos.class_names)
-    reasons = _units if photos.classifier.hparams["hidden"] else _weights
-    told = _verdict(explanation, (first, second)) + reasons(explanation, (first, second)) + _limits(photos)
+    explanation = explain(model, pixels)
+    first, second = map(_text, model.class_names)
+    reasons = _units if model.classifier.hparams["hidden"] else _weights
+    told = _verdict(explanation, (first, second)) + reasons(explanation, (first, second)) + _limits(model)
     return f'<div class="catdog">{told}</div>'
 
 
-def _limits(photos: PhotoClassifier) -> str:
-    """What the pictures of the units leave out."""
-    options = photos.classifier.hparams
+def _limits(model: Predictor) -> str:
+    """Name what the pictures of the units leave out."""
+    options = model.classifier.hparams
     remarks = [
         "The verdict is the mean over ten slightly different views of the photo; activity and votes are of the photo."
         * bool(options["test_time_augmentation"]),
-        "What the units make of the photo's edges is in their votes, but not in the pictures." * bool(options["edges"]),
+        "What the units make of the HOG features is in their votes, but not in the pictures." * bool(options["hog"]),
     ]
     return "".join(f'<p class="quiet">{remark}</p>' for remark in remarks if remark)
 

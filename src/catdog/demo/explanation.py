@@ -1,4 +1,4 @@
-"""Why a photo is taken for a cat or a dog: what the first layer's units look for, find, and make of it."""
+"""Explanation of a prediction: what the first layer's units look for, find in the photo, and add to the logit."""
 
 import warnings
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from torch import Tensor
 
 from catdog.contributions import contributions
 from catdog.data import to_images
-from catdog.data.decoding import decode, open_photo, reason
+from catdog.data.photos import decode, open_photo, reason
 from catdog.errors import InputError
 from catdog.figures import weight_pictures
-from catdog.inference import PhotoClassifier
+from catdog.inference import Predictor
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What networks make of a photo.
+    """Prediction of networks for a photo, with its reasons.
 
     Attributes:
         pixels: the photo as they see it, uint8 (3, image_size, image_size).
@@ -68,22 +68,22 @@ def read_photo(path: str | Path, image_size: int) -> Tensor:
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
 
-def explain(photos: PhotoClassifier, pixels: Tensor, most_units: int = 8) -> Explanation:
-    """What the networks make of a photo, and why.
+def explain(model: Predictor, pixels: Tensor, most_units: int = 8) -> Explanation:
+    """Predict a photo, with reasons.
 
     A unit's vote is what it adds to the logit, see `contributions`. A network without hidden layers has one unit, whose
     vote is its logit.
 
     Args:
-        photos: the networks.
+        model: the networks.
         pixels: uint8 (3, image_size, image_size).
         most_units: how many units to tell of.
     """
-    probabilities = photos.probabilities(pixels[None])[:, 0]
-    activations, votes = _first_layer(photos, pixels)
+    probabilities = model.probabilities(pixels[None])[:, 0]
+    activations, votes = _first_layer(model, pixels)
     replicas, width = votes.shape
     chosen = votes.abs().flatten().argsort(descending=True, stable=True)[:most_units].tolist()
-    pictures = weight_pictures(photos.classifier.network.input_weights.flatten(0, 1)[chosen], photos.image_size)
+    pictures = weight_pictures(model.classifier.network.input_weights.flatten(0, 1)[chosen], model.image_size)
     units = [
         Unit(index // width, index % width, picture, activation.item(), vote.item())
         for index, picture, activation, vote in zip(
@@ -93,11 +93,11 @@ def explain(photos: PhotoClassifier, pixels: Tensor, most_units: int = 8) -> Exp
     return Explanation(pixels, probabilities, units, replicas * width)
 
 
-def _first_layer(photos: PhotoClassifier, pixels: Tensor) -> tuple[Tensor, Tensor]:
+def _first_layer(model: Predictor, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Activations and votes of the first layer's units, both float32 (replicas, units)."""
     images = to_images(pixels[None].float())
-    if not photos.classifier.hparams["hidden"]:
-        logits = photos.classifier.network(images)
+    if not model.classifier.hparams["hidden"]:
+        logits = model.classifier.network(images)
         return logits, logits
-    activations, votes = contributions(photos.classifier, images)[0]
+    activations, votes = contributions(model.classifier, images)[0]
     return activations[:, 0], votes[:, 0]

@@ -15,10 +15,10 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
 
-from catdog.data.decoding import FORMATS
+from catdog.data.photos import FORMATS
 from catdog.demo.answer import STYLE, answer, heading
 from catdog.errors import InputError
-from catdog.inference import PhotoClassifier
+from catdog.inference import Predictor
 
 HOST, FIRST_PORT, PORTS = "127.0.0.1", 7860, 100
 GOODBYE = 1  # seconds that open pages get when the server ends
@@ -26,16 +26,16 @@ GOODBYE = 1  # seconds that open pages get when the server ends
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
 
 
-def page(photos: PhotoClassifier, name: str) -> gradio.Blocks:
+def page(model: Predictor, name: str) -> gradio.Blocks:
     """The page: a place to drop a photo, and the answer below."""
     with gradio.Blocks(title="catdog", analytics_enabled=False) as blocks:
-        gradio.HTML(heading(photos, name))
+        gradio.HTML(heading(model, name))
         # As a file, because Gradio's own decoding is not training's.
         drop = gradio.File(label=f"a photo: {', '.join(FORMATS[:-1])} or {FORMATS[-1]}", height=150)
         result = gradio.HTML()
 
         def judge(path: str) -> tuple[None, str]:
-            return None, answer(photos, path)
+            return None, answer(model, path)
 
         # The place is empty again afterwards, for the next photo.
         drop.upload(judge, drop, [drop, result], show_progress="minimal", api_visibility="private")
@@ -67,7 +67,7 @@ def listening(port: int | None) -> Iterator[socket.socket]:
 
 
 def server(blocks: gradio.Blocks) -> uvicorn.Server:
-    """What serves the page, once it gets a listening socket."""
+    """Build the server of the page; it takes a listening socket."""
     app = FastAPI(openapi_url=None)
     theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
     head = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
@@ -79,11 +79,11 @@ def server(blocks: gradio.Blocks) -> uvicorn.Server:
     return uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GOODBYE))
 
 
-def serve(photos: PhotoClassifier, name: str, port: int | None, open_browser: bool) -> None:
+def serve(model: Predictor, name: str, port: int | None, open_browser: bool) -> None:
     """Serve the page until Ctrl-C; its address is printed. Photos that were dropped are deleted at the end.
 
     Args:
-        photos: the networks.
+        model: the networks.
         name: where they come from, for the heading.
         port: see `listening`.
         open_browser: show the page in the machine's browser.
@@ -93,7 +93,7 @@ def serve(photos: PhotoClassifier, name: str, port: int | None, open_browser: bo
     """
 
     async def run(listener: socket.socket) -> None:
-        ready = server(page(photos, name))  # here, because outside of a loop Gradio opens some and forgets them
+        ready = server(page(model, name))  # here, because outside of a loop Gradio opens some and forgets them
         address = f"http://{HOST}:{listener.getsockname()[1]}"
         print(f"{address} (Ctrl-C ends it)", flush=True)
         if open_browser:

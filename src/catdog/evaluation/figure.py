@@ -1,4 +1,4 @@
-"""What an evaluation shows: confusion matrix, ROC and precision-recall curves, calibration."""
+"""Figure of an evaluation: confusion matrix, ROC and precision-recall curves, calibration."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from catdog.classifier import mean_logits
 from catdog.evaluation.measures import precision_recall_curve, roc_curve, with_interval
 from catdog.figures.curves import TRAIN_COLOR, VAL_COLOR
+from catdog.model.metrics import mean_logits
 from catdog.names import shown
 from catdog.statistics import wilson_interval
 

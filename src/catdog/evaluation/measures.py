@@ -1,4 +1,4 @@
-"""What is measured of nets on labelled photos: logits and labels in, numbers out."""
+"""Measures of nets on labelled photos: logits and labels in, numbers out."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,8 @@ from scipy.stats import rankdata
 from torch import Tensor
 from torchmetrics.functional import classification
 
-from catdog.classifier import losses, mean_logits
 from catdog.evaluation.auc import mean_auc
+from catdog.model.metrics import cross_entropy, mean_logits
 from catdog.statistics import mean_accuracy, wilson_interval
 
 BINS = 15  # of equal width, of the probability of class 1
@@ -63,7 +63,7 @@ def measure_one(logits: Tensor, labels: Tensor) -> dict[str, Any]:
         "roc_auc_interval": roc_auc_interval,
         "average_precision": _average_precision(logits, labels),
         "brier": float((probabilities - labels).square().mean()),
-        "bce": float(losses(logits, labels.double()).mean()),
+        "bce": float(cross_entropy(logits, labels.double(), reduction="none").mean()),
         "calibration_error": _calibration_error(probabilities, labels),
         "calibration_error_of_a_calibrated_net": calibrated_errors(probabilities.numpy()),
         "reliability": reliability(probabilities.numpy(), labels.numpy()),
@@ -103,7 +103,7 @@ def reliability(probabilities: NDArray[np.float64], labels: NDArray[np.int_]) ->
 
 
 def calibrated_errors(probabilities: NDArray[np.float64], draws: int = DRAWS) -> dict[str, float]:
-    """What the calibration error of a perfectly calibrated net with these probabilities is, by chance alone.
+    """Simulate the calibration error that a perfectly calibrated net with these probabilities has by chance.
 
     It is not 0: few photos never have just the share of class 1 that their probabilities say. Labels are drawn with
     these probabilities, with a fixed seed (consistency resampling, Bröcker & Smith 2007). Gives the mean over the draws
@@ -167,7 +167,7 @@ def _ranks(logits: Tensor) -> Tensor:
 
 
 def _headline(logits: Tensor, labels: Tensor) -> dict[str, Any]:
-    """What a single net does on other photos of this kind, and with several nets, from other initial weights too."""
+    """Estimate one net's accuracy on other photos of this kind; of several nets, from other initial weights too."""
     correct = ((logits > 0).int() == labels).double().numpy()
     nets, photos = correct.shape
     if nets == 1:

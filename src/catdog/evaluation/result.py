@@ -2,23 +2,21 @@
 
 import hashlib
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from catdog import figures
-from catdog.classifier import mean_logits
+from catdog.environment import environment
 from catdog.errors import InputError
 from catdog.evaluation.figure import draw
 from catdog.evaluation.measures import measure, with_interval
 from catdog.evaluation.samples import Sample, of_folder, of_test_part
-from catdog.inference import PhotoClassifier
+from catdog.files import write_atomically
+from catdog.inference import Predictor
+from catdog.model.metrics import mean_logits
 from catdog.names import shown
-from catdog.network import net_title
-from catdog.record import PACKAGES, write_atomically
 from catdog.runs import FinishedRun
 
 MOST_MISTAKES = 16  # on the sheet
@@ -34,10 +32,10 @@ NUMBERS = {
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A checkpoint, the photos, and all that was measured."""
+    """A checkpoint, its networks, the photos, and all that was measured."""
 
     checkpoint: Path
-    photos: PhotoClassifier
+    model: Predictor
     sample: Sample
     measured: Mapping[str, Any]
 
@@ -53,14 +51,14 @@ class Evaluation:
         Raises:
             InputError: there is no such checkpoint, or there are no photos for it.
         """
-        photos = PhotoClassifier.load(checkpoint)
+        model = Predictor.load(checkpoint)
         if data is not None:
-            sample = of_folder(photos, run, data)
+            sample = of_folder(model, run, data)
         elif run is not None:
-            sample = of_test_part(photos, run)
+            sample = of_test_part(model, run)
         else:
             raise InputError(f"{str(checkpoint)!r} lies in no finished run's folder; name photos with --data FOLDER")
-        return cls(checkpoint, photos, sample, measure(sample.logits, sample.labels, photos.classifier.seeds))
+        return cls(checkpoint, model, sample, measure(sample.logits, sample.labels, model.classifier.seeds))
 
     def save(self, folder: Path) -> None:
         """Write `evaluation.png`, `mistakes.png` and last of all `evaluation.json`.
@@ -68,7 +66,7 @@ class Evaluation:
         Raises:
             InputError: they cannot be written there.
         """
-        sample, names = self.sample, self.photos.class_names
+        sample, names = self.sample, self.model.class_names
         logits = mean_logits(sample.logits.double(), dim=0)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -83,14 +81,14 @@ class Evaluation:
             raise InputError(f"{str(folder)!r} cannot be written to: {error.strerror or error}") from error
 
     def record(self) -> dict[str, Any]:
-        """What `evaluation.json` holds: all that was measured, and of what."""
+        """Build the content of `evaluation.json`: all that was measured, and of what."""
         ones = int(self.sample.labels.sum())
-        names = self.photos.class_names
+        names = self.model.class_names
         return {
             "checkpoint": str(self.checkpoint),
             "checkpoint_sha256": hashlib.sha256(self.checkpoint.read_bytes()).hexdigest(),
-            "hidden": list(self.photos.classifier.hparams["hidden"]),
-            "image_size": self.photos.image_size,
+            "hidden": list(self.model.classifier.hparams["hidden"]),
+            "image_size": self.model.image_size,
             "class_names": list(names),
             "photos": {
                 "origin": self.sample.origin,
@@ -101,23 +99,23 @@ class Evaluation:
                 "unreadable": dict(self.sample.unreadable),
             },
             **self.measured,
-            "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+            **environment(),
         }
 
     @property
     def title(self) -> str:
         """The net, its checkpoint and the photos in one line."""
-        net = net_title(*(self.photos.classifier.hparams[key] for key in ("hidden", "whitening", "edges")))
+        net = self.model.classifier.title
         count = len(self.sample.labels)
         return f"{net}, {self.checkpoint.name}, {count:,} photo{'s' * (count != 1)} of {self.sample.origin}"
 
     def __str__(self) -> str:
-        return "\n".join([self.title, *_remarks(self.sample, self.photos), *_table(self.measured), *self._classes()])
+        return "\n".join([self.title, *_remarks(self.sample, self.model), *_table(self.measured), *self._classes()])
 
     def _classes(self) -> list[str]:
         """A line for each class, of the net or of the ensemble."""
         one = self.measured["ensemble"] or self.measured["nets"][0]
-        names = [shown(name) for name in self.photos.class_names]
+        names = [shown(name) for name in self.model.class_names]
         width = max(len("of the ensemble"), *map(len, names))
         heading = "of the ensemble" if self.measured["ensemble"] else "class"
         lines = [f"  {heading:{width}}  precision  recall     F1  photos"]
@@ -144,8 +142,8 @@ def places(model: str | Path, data: str | Path | None) -> tuple[Path, FinishedRu
     return checkpoint, run, (run.folder if run is not None else checkpoint.parent) / "-".join(names)
 
 
-def _remarks(sample: Sample, photos: PhotoClassifier) -> list[str]:
-    """What the numbers have to be read with."""
+def _remarks(sample: Sample, model: Predictor) -> list[str]:
+    """List what has to be known to read the numbers."""
     remarks = [f"folder {shown(name)} is taken for class {shown(own)}" for name, own in sample.taken_for.items()]
     if sample.unreadable:
         remarks.append(f"{len(sample.unreadable):,} unreadable photos are left out; evaluation.json lists them")
@@ -157,7 +155,7 @@ def _remarks(sample: Sample, photos: PhotoClassifier) -> list[str]:
     ones = int(sample.labels.sum())
     larger = int(2 * ones > len(sample.labels))
     share = max(ones, len(sample.labels) - ones) / len(sample.labels)
-    remarks.append(f"always naming {shown(photos.class_names[larger])} would be right for {share:.3f}")
+    remarks.append(f"always naming {shown(model.class_names[larger])} would be right for {share:.3f}")
     return [f"  {remark}" for remark in remarks]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from catdog.data import CatDogDataModule, FileSource, FolderSource, UnreadablePhotoError
 from catdog.errors import InputError
 from catdog.figures.photos import SIDE, as_photo
-from catdog.inference import PhotoClassifier
+from catdog.inference import Predictor
 from catdog.prediction.predicting import judge
 from catdog.runs import FinishedRun
 
@@ -42,17 +42,17 @@ class Sample:
     trained_on: int | None = None
 
 
-def of_test_part(photos: PhotoClassifier, run: FinishedRun) -> Sample:
+def of_test_part(model: Predictor, run: FinishedRun) -> Sample:
     """The test part of a run.
 
     Raises:
         InputError: its photos are no longer there, or no longer the same, or the networks are not of this run.
     """
     data = run.data()
-    if (photos.image_size, photos.class_names) != (data.image_size, tuple(data.class_names)):
+    if (model.image_size, model.class_names) != (data.image_size, tuple(data.class_names)):
         raise InputError(f"the checkpoint is not of the run in {str(run.folder)!r}; name photos with --data FOLDER")
     test, pixels = data.test, data.store.pixels
-    logits = torch.cat([photos.logits(pixels[rows]) for rows in test.rows.split(512)], dim=1)
+    logits = torch.cat([model.logits(pixels[rows]) for rows in test.rows.split(512)], dim=1)
     positions = {name: position for position, name in enumerate(data.source.names)}
 
     def picture(position: int) -> Image.Image:
@@ -66,11 +66,11 @@ def of_test_part(photos: PhotoClassifier, run: FinishedRun) -> Sample:
     return Sample(origin, test.labels, logits, picture, data.store.unreadable, trained_on=_trained_on(data, digests))
 
 
-def of_folder(photos: PhotoClassifier, run: FinishedRun | None, data: str | Path) -> Sample:
+def of_folder(model: Predictor, run: FinishedRun | None, data: str | Path) -> Sample:
     """All photos of a folder with two class sub-folders.
 
     Args:
-        photos: the networks.
+        model: the networks.
         run: that they come from, if known.
         data: the folder.
 
@@ -81,10 +81,10 @@ def of_folder(photos: PhotoClassifier, run: FinishedRun | None, data: str | Path
         source = FolderSource(data)
     except InputError as error:
         raise InputError(str(error).replace("data.root", "--data", 1)) from error
-    taken_for = match_classes(source.class_names, photos.class_names)
-    classes = [photos.class_names.index(taken_for[name]) for name in source.class_names]
+    taken_for = match_classes(source.class_names, model.class_names)
+    classes = [model.class_names.index(taken_for[name]) for name in source.class_names]
     judged, rows, unreadable = [], [], {}
-    for row, (name, result) in enumerate(judge(photos, source)):
+    for row, (name, result) in enumerate(judge(model, source)):
         if isinstance(result, UnreadablePhotoError):
             unreadable[name] = str(result)
             continue
@@ -106,7 +106,7 @@ def of_folder(photos: PhotoClassifier, run: FinishedRun | None, data: str | Path
 
 
 def match_classes(found: Sequence[str], known: Sequence[str]) -> dict[str, str]:
-    """Which of a checkpoint's two classes each of a folder's two is: by name, else whatever the case or a plural s.
+    """Match a folder's two classes to a checkpoint's two: by name, else whatever the case or a plural s.
 
     Raises:
         InputError: the names do not fit one to one.
@@ -126,7 +126,7 @@ def match_classes(found: Sequence[str], known: Sequence[str]) -> dict[str, str]:
 
 
 def _trained_on(data: CatDogDataModule, digests: Sequence[str]) -> int:
-    """How many photos have the same bytes as one that the run has trained on, or chosen its epoch by."""
+    """Count the photos with the same bytes as one that the run has trained on, or chosen its epoch by."""
     seen = {data.store.digests[row] for part in (data.train, data.val) for row in part.rows.tolist()}
     return sum(digest in seen for digest in digests)
 

@@ -8,31 +8,35 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+History = Sequence[dict[str, Any]]  # a row for every step at which an epoch or a validation ended
 TRAIN_COLOR, VAL_COLOR = "tab:blue", "tab:orange"
 
 
 def curves(replicas: Sequence[dict[str, Any]], title: str, chance: float) -> Figure:
-    """Loss and accuracy against epochs, side by side; the mean of several replicas in a band of ±1 sd.
+    """Draw loss and accuracy against epochs, side by side; the mean of several replicas in a band of ±1 sd.
 
-    A star for each replica marks the epoch whose weights were tested.
+    A star for each replica marks the step whose weights were tested. What was never logged is left out.
 
     Args:
-        replicas: of each its `history`, the records of its epochs, and its `tested_epoch`.
+        replicas: of each its `history` and its `tested_step`.
         title: what was trained, and its result.
         chance: share of the larger class among all photos.
     """
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     figure.suptitle(title)
     histories = [replica["history"] for replica in replicas]
-    numbers = [epoch["epoch"] for epoch in histories[0]]
-    tested = [history[replica["tested_epoch"] - 1] for replica, history in zip(replicas, histories, strict=True)]
+    tested = [row for replica in replicas for row in replica["history"] if row["step"] == replica["tested_step"]]
     loss, accuracy = figure.subplots(1, 2)
     for axes, name, label in ((loss, "loss", "binary cross-entropy"), (accuracy, "acc", "accuracy")):
         for part, color, word in (("train", TRAIN_COLOR, "training"), ("val", VAL_COLOR, "validation")):
-            values = np.array([[epoch[f"{part}/{name}"] for epoch in history] for history in histories])
-            _mean_and_spread(axes, numbers, values, color=color, marker="o" if len(numbers) == 1 else "", label=word)
-        stars = [epoch["epoch"] for epoch in tested], [epoch[f"val/{name}"] for epoch in tested]
-        axes.plot(*stars, "*", color=VAL_COLOR, markersize=12 if len(tested) == 1 else 7, label="tested weights")
+            numbers, values = _metric(histories, f"{part}/{name}")
+            if len(numbers):
+                _mean_and_spread(
+                    axes, numbers, values, color=color, marker="o" if len(numbers) == 1 else "", label=word
+                )
+        stars = [(_epoch(row, histories[0]), row[f"val/{name}"]) for row in tested if f"val/{name}" in row]
+        size = 12 if len(tested) == 1 else 7
+        axes.plot(*np.reshape(stars, (-1, 2)).T, "*", color=VAL_COLOR, markersize=size, label="tested weights")
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
     accuracy.axhline(chance, color="gray", linestyle="--", label=f"chance {chance:.2f}")
@@ -41,21 +45,20 @@ def curves(replicas: Sequence[dict[str, Any]], title: str, chance: float) -> Fig
     return figure
 
 
-def comparison(settings: Sequence[tuple[str, int, NDArray[np.float64], NDArray[np.float64]]], chance: float) -> Figure:
-    """Training loss and validation accuracy against epochs: the mean of each setting's runs, in a band of ±1 sd.
+def comparison(settings: Sequence[tuple[str, int, Sequence[History]]], chance: float) -> Figure:
+    """Draw training loss and validation accuracy against epochs: each setting's mean over runs, in a band of ±1 sd.
 
     Args:
-        settings: of each its net, its epochs, and (runs, epochs) of training loss and of validation accuracy.
+        settings: of each its net, its epochs, and its runs' histories.
         chance: share of the larger class among all photos.
     """
     figure = Figure(figsize=(13, 5), layout="constrained")
     nets = list(dict.fromkeys(net for net, *_ in settings))
-    words = ("training loss", "validation accuracy")
-    for column, (axes, word) in enumerate(zip(figure.subplots(1, 2), words, strict=True)):
-        for net, epochs, *curves in settings:
-            values = curves[column]
-            numbers = np.arange(1, values.shape[1] + 1)
-            style = "-" if epochs == max(other for name, other, *_ in settings if name == net) else ":"
+    words = {"train/loss": "training loss", "val/acc": "validation accuracy"}
+    for axes, (name, word) in zip(figure.subplots(1, 2), words.items(), strict=True):
+        for net, epochs, histories in settings:
+            numbers, values = _metric(histories, name)
+            style = "-" if epochs == max(count for other, count, _ in settings if other == net) else ":"
             label = f"{net}, {epochs} epochs, {len(values)} runs"
             _mean_and_spread(axes, numbers, values, style, color=f"C{nets.index(net)}", label=label)
         axes.axvline(10, color="gray", linestyle=":", linewidth=1)
@@ -64,6 +67,20 @@ def comparison(settings: Sequence[tuple[str, int, NDArray[np.float64], NDArray[n
     axes.axhline(chance, color="gray", linestyle="--", label=f"chance {chance:.2f}")
     axes.legend(fontsize="small")
     return figure
+
+
+def _metric(histories: Sequence[History], name: str) -> tuple[list[float], NDArray[np.float64]]:
+    """Select the rows that have a metric, as far as all runs have got: their epochs, and values (runs, rows)."""
+    found = [[row for row in history if name in row] for history in histories]
+    shortest = min(map(len, found))
+    epochs = [_epoch(row, histories[0]) for row in found[0][:shortest]]
+    return epochs, np.array([[row[name] for row in own[:shortest]] for own in found])
+
+
+def _epoch(row: dict[str, Any], history: History) -> float:
+    """Place a row on the axis of epochs, between whole numbers if it is of a validation within one."""
+    whole = next((other for other in history if "seconds" in other), history[-1])
+    return row["step"] * whole["epoch"] / whole["step"]
 
 
 def _mean_and_spread(

@@ -1,4 +1,4 @@
-"""What a trained network has learnt: measured on its test photos, put into words, drawn as page and picture."""
+"""Inspection of a trained network: measured on its test photos, put into words, drawn as page and picture."""
 
 from catdog.inspection.measures import Inspection, Layer, inspect
 from catdog.inspection.saving import inspect_run

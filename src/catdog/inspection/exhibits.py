@@ -1,4 +1,4 @@
-"""What a page on a network shows, in words and pictures, before it is laid out."""
+"""Content of a page on a network, in words and pictures, before it is laid out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class Cards:
 
     @property
     def are_narrow(self) -> bool:
-        """Whether no unit has more than one picture of what it looks for."""
+        """True if no unit has more than one picture of what it looks for."""
         return all(len(card.looks) < 2 for card in self.cards)
 
 
@@ -86,7 +86,7 @@ class Bars:
 
     @property
     def are_labelled(self) -> bool:
-        """Whether there is room for numbers at each bar."""
+        """True if there is room for numbers at each bar."""
         return len(self.shares) <= MOST_LABELLED
 
 

@@ -1,4 +1,4 @@
-"""What a network's units do on photos, in numbers."""
+"""Measures of a network's units on photos."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from catdog.classifier import CatDogClassifier
 from catdog.contributions import contributions
 from catdog.data import to_images
-from catdog.inference import PhotoClassifier
+from catdog.inference import Predictor
+from catdog.model import CatDogClassifier
 
 BATCH = 256  # photos that go through the network at a time
 STEADY = 0.5  # |sum| / sum of |·| of a unit's contributions: from here on three quarters of them are on one side
@@ -47,12 +47,12 @@ class Layer:
 
     @property
     def dead(self) -> Tensor:
-        """Which units put out nothing on any photo, bool (units,); GELU's may whisper below 0."""
+        """Units that put out nothing on any photo, bool (units,); GELU's may give a little below 0."""
         return (self.activations == 0).all(dim=0)
 
     @property
     def always(self) -> Tensor:
-        """Which units are active on every photo, bool (units,)."""
+        """Units that are active on every photo, bool (units,)."""
         return self.active == 1
 
     @property
@@ -81,7 +81,7 @@ class Layer:
         return [photo for photo in values.argsort(descending=True, stable=True)[:most].tolist() if values[photo] > 0]
 
     def typical(self, units: list[int], pixels: Tensor) -> Tensor:
-        """What the photos that excite a unit have in common, float32 (units, 3 · image_size²).
+        """Average the photos that excite a unit, float32 (units, 3 · image_size²).
 
         The mean of all photos, each weighted by the unit's activation, minus their plain mean.
         """
@@ -121,23 +121,23 @@ class Inspection:
         return found[self.logits[found].abs().argsort(descending=True, stable=True)[:most]].tolist()
 
 
-def inspect(photos: PhotoClassifier, replica: int, names: list[str], pixels: Tensor, labels: Tensor) -> Inspection:
+def inspect(model: Predictor, replica: int, names: list[str], pixels: Tensor, labels: Tensor) -> Inspection:
     """Measure what one of the networks does on some photos.
 
     Args:
-        photos: the networks.
+        model: the networks.
         replica: which of them, counted from 0.
         names: the photos' names.
         pixels: RGB, uint8 (photos, 3, image_size, image_size).
         labels: float32 (photos,), 0 or 1.
     """
-    classifier = photos.classifier
+    classifier = model.classifier
     with torch.inference_mode():
-        logits = torch.cat([classifier(images)[replica] for images in _batches(pixels)])
+        logits = torch.cat([classifier.logits(images)[replica] for images in _batches(pixels)])
     measured = zip(*(_measure(classifier, images, replica) for images in _batches(pixels)), strict=True)
     layers = [Layer(*(torch.cat(column) for column in zip(*batches, strict=True))) for batches in measured]
     return Inspection(
-        class_names=photos.class_names,
+        class_names=model.class_names,
         names=names,
         pixels=pixels,
         labels=labels,

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from catdog.errors import InputError
-from catdog.inference import PhotoClassifier
+from catdog.files import write_atomically
+from catdog.inference import Predictor
 from catdog.inspection.measures import inspect
 from catdog.inspection.page import page
 from catdog.inspection.poster import poster
 from catdog.inspection.telling import tell
-from catdog.record import write_atomically
 from catdog.runs import FinishedRun
 
 PAGE, POSTER = "inspection.html", "inspection.png"
@@ -28,10 +28,10 @@ def inspect_run(folder: str | Path, out: str | Path | None = None, seed: int | N
     """
     run = FinishedRun.open(folder)
     replica = _replica(run, seed)
-    photos, data = PhotoClassifier.load(run.checkpoint), run.data()
+    model, data = Predictor.load(run.checkpoint), run.data()
     test = data.test
-    inspection = inspect(photos, replica, test.names, data.store.pixels[test.rows], test.labels)
-    exhibition = tell(inspection, run.record, replica, photos.classifier.hparams)
+    inspection = inspect(model, replica, test.names, data.store.pixels[test.rows], test.labels)
+    exhibition = tell(inspection, run.record, replica, model.classifier.hparams)
     html, picture = page(exhibition), poster(exhibition)
     place = run.folder if out is None else Path(out)
     try:

@@ -3,20 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
+from catdog.evaluation.measures import with_interval
 from catdog.figures import network_diagram
 from catdog.inspection.exhibits import Card, Cards, Drawing, Exhibition, Row, Section, Table
 from catdog.inspection.measures import Inspection
 from catdog.inspection.photos import photo_picture
 from catdog.inspection.units import activity, first_layer, later_layer, signed, weight_looks, weight_notes
-from catdog.names import shown
-from catdog.record import describe
+from catdog.names import describe, shown
 
 MOST_SURE = 6  # photos shown of each kind of answer
 ACTIVATIONS = {"relu": "ReLU", "gelu": "GELU"}
 
 
 def tell(inspection: Inspection, record: dict[str, Any], replica: int, options: Mapping[str, Any]) -> Exhibition:
-    """What is shown of a run.
+    """Put a run's measurements into words and pictures.
 
     Args:
         inspection: of one of its networks on its test photos.
@@ -38,24 +38,24 @@ def tell(inspection: Inspection, record: dict[str, Any], replica: int, options: 
     return Exhibition(
         title=f"What {record['net']} learnt about {names[0]} and {names[1]}",
         subtitle=describe(record),
-        facts=_facts(record, replica),
+        facts=_facts(inspection, record, replica),
         class_names=names,
         sections=sections,
         closing=f"Made by catdog {record['versions']['catdog']} from the run's tested weights and its test photos.",
     )
 
 
-def _facts(record: dict[str, Any], replica: int) -> list[tuple[str, str]]:
+def _facts(inspection: Inspection, record: dict[str, Any], replica: int) -> list[tuple[str, str]]:
     photos, data, own = record["photos"], record["config"]["data"], record["replicas"][replica]
-    widths, size = record["hidden"], data["image_size"]
-    source = "drawn by catdog" if data["root"] is None else f"from {shown(str(data['root']))}"
+    widths, size, root = record["hidden"], inspection.pixels.shape[-1], data.get("root")
+    source = "drawn by catdog" if root is None else f"from {shown(str(root))}"
     layers = f"{len(widths)} hidden layer" + "s" * (len(widths) > 1) + f" of {', '.join(map(str, widths))} units"
-    net = layers if widths else "no hidden layer"
+    net, epoch = layers if widths else "no hidden layer", own["tested_epoch"] or record["epochs"]
     return [
         ("Photos", f"{source}, resized to {size} × {size} pixels"),
         ("Split", f"{photos['train']:,} to learn from, {photos['val']:,} to validate, {photos['test']:,} to test"),
         ("Net", f"{net}; {record['parameters']:,} parameters"),
-        ("Epochs", f"{record['epochs']}; shown are the tested weights, of epoch {own['tested_epoch']}"),
+        ("Epochs", f"{record['epochs']}; shown are the tested weights, of epoch {epoch}"),
         ("Seed", f"{own['seed']}, with a test accuracy of {own['test/acc']:.3f}"),
         ("Larger class", f"{record['chance']:.3f} of all photos: what guessing gets"),
     ]
@@ -78,10 +78,10 @@ def _network(inspection: Inspection, names: tuple[str, str], options: Mapping[st
             f"PCA whitening turns a photo's pixels into {options['whitening']:,} numbers before: how much of each "
             "pattern that photos vary by it shows, all patterns made about equally strong. It is not trained."
         )
-    if options["edges"]:
+    if options["hog"]:
         notes.append(
-            f"Edges: {options['edges']:,} more numbers tell which way the photo's edges run, and where (histograms of "
-            "oriented gradients, whitened too). They are not trained, and not in the pictures of weights below."
+            f"HOG (histograms of oriented gradients): {options['hog']:,} more numbers tell which way the photo's edges "
+            "run, and where; whitened too. They are not trained, and not in the pictures of weights below."
         )
     if normalized and inspection.layers:
         notes.append(
@@ -93,23 +93,23 @@ def _network(inspection: Inspection, names: tuple[str, str], options: Mapping[st
 
 def _fixed(inspection: Inspection, options: Mapping[str, Any]) -> tuple[str, int] | None:
     """Name and width of what the first layer is given instead of pixels."""
-    if options["edges"]:
+    if options["hog"]:
         pixels = options["whitening"] or inspection.weights.shape[1]
-        return f"{'whitened ' * bool(options['whitening'])}pixels, edges", pixels + options["edges"]
+        return f"{'whitened ' * bool(options['whitening'])}pixels, HOG", pixels + options["hog"]
     return ("PCA whitening", options["whitening"]) if options["whitening"] else None
 
 
 def _replicas(record: dict[str, Any], marked: int) -> Section:
     rows = []
     for replica in record["replicas"]:
-        low, high = replica["test/acc_interval"]
-        accuracy = f"{replica['test/acc']:.3f} [{low:.3f}, {high:.3f}]"
-        rows.append([str(replica["seed"]), accuracy, str(replica["tested_epoch"]), str(replica["dead_layers"])])
+        accuracy = with_interval(replica, "test/acc")
+        epoch = replica["tested_epoch"] or record["epochs"]
+        rows.append([str(replica["seed"]), accuracy, str(epoch), "yes" if replica.get("val/dead") else "no"])
     text = (
         f"{len(rows)} nets of this shape learnt side by side from the same photos, each from its own random start; "
         f"the marked one, seed {record['replicas'][marked]['seed']}, is shown here."
     )
-    header = ("Seed", "Test accuracy [95 %]", "Tested epoch", "Dead layers")
+    header = ("Seed", "Test accuracy [95 %]", "Tested epoch", "Dead")
     return Section("All seeds", text, [Table(header, rows, marked)])
 
 

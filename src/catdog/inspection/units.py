@@ -1,4 +1,4 @@
-"""What a page says and shows of a network's units."""
+"""A page's part on a network's units."""
 
 from torchvision.transforms.functional import gaussian_blur
 
@@ -12,7 +12,7 @@ BLUR = 1 / 24  # standard deviation of what takes the grain away, as a share of 
 
 
 def activity(inspection: Inspection, names: tuple[str, str]) -> Section:
-    """How often the units of every hidden layer are active."""
+    """Show how often the units of every hidden layer are active."""
     text = (
         f"A bar for every unit: the share of the {len(inspection.names):,} test photos, none of which the net has "
         "learnt from, on which its activation is above 0."
@@ -74,7 +74,7 @@ def later_layer(inspection: Inspection, number: int, names: tuple[str, str]) -> 
 
 
 def weight_notes(inspection: Inspection) -> list[str]:
-    """How to read the pictures of `weight_looks`."""
+    """Explain the pictures of `weight_looks`."""
     learnt = "Learnt: what training has added to the random numbers that the weights began as."
     blurred = "Blurred: the same without its grain, of which much is left from the random start."
     return [
@@ -118,7 +118,7 @@ def _cards(
 
 
 def _vote(layer: Layer, unit: int, names: tuple[str, str]) -> tuple[str, int | None]:
-    """What a unit votes for, in words and as a class."""
+    """Name the class that a unit votes for, in words and as a number."""
     if layer.dead[unit]:
         return "dead: never active", None
     if not layer.contributions[:, unit].any():

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from catdog.data import FileSource, UnreadablePhotoError, read_all
-from catdog.data.sources import PHOTO_SUFFIXES, Photo, photo_paths
+from catdog.data import FileSource, Photo, UnreadablePhotoError, read_all
+from catdog.data.photos import PHOTO_SUFFIXES, photo_paths
 from catdog.errors import InputError
-from catdog.inference import PhotoClassifier
+from catdog.inference import Predictor
 
 BATCH = 64  # photos given to the networks at a time
 
@@ -57,7 +57,7 @@ class PathSource(FileSource):
 
 
 class Judged(NamedTuple):
-    """What networks say of a photo.
+    """Logits of networks for a photo.
 
     Attributes:
         logits: of class 1, float32 (replicas,).
@@ -104,13 +104,13 @@ class Prediction:
 
 
 def judge(
-    photos: PhotoClassifier, source: FileSource, progress: bool = True
+    model: Predictor, source: FileSource, progress: bool = True
 ) -> Iterator[tuple[str, Judged | UnreadablePhotoError]]:
     """The name of every photo of a source with what the networks say of it, or why it cannot be read, in order.
 
     The memory it takes is that of some hundred resized photos. What is said of a photo does not depend on the others.
     """
-    size = photos.image_size
+    size = model.image_size
     # Always as many photos at a time, some of them left over at the end: products of other shapes round otherwise.
     pixels = np.zeros((BATCH, 3, size, size), dtype=np.uint8)
     readings = zip(source.names, read_all(source, size, progress), strict=True)
@@ -118,20 +118,20 @@ def judge(
         for row, (_, photo) in enumerate(batch):
             if isinstance(photo, Photo):
                 pixels[row] = photo.pixels.transpose(2, 0, 1)
-        logits = photos.logits(torch.from_numpy(pixels)).T
+        logits = model.logits(torch.from_numpy(pixels)).T
         for row, (name, photo) in enumerate(batch):
             yield name, Judged(logits[row], photo.digest) if isinstance(photo, Photo) else photo
 
 
-def predict(photos: PhotoClassifier, paths: Sequence[str], progress: bool = True) -> Iterator[Prediction]:
+def predict(model: Predictor, paths: Sequence[str], progress: bool = True) -> Iterator[Prediction]:
     """A prediction for every photo that the paths name, in order, each as soon as it is known.
 
     Args:
-        photos: the networks.
+        model: the networks.
         paths: of photos and folders, see `PathSource`.
         progress: whether a terminal may show how far it is.
     """
-    for name, judged in judge(photos, PathSource(paths, photos.class_names), progress):
+    for name, judged in judge(model, PathSource(paths, model.class_names), progress):
         if isinstance(judged, Judged):
             yield Prediction(name, tuple(judged.logits.double().sigmoid().tolist()))
         else:

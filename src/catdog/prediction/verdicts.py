@@ -16,10 +16,10 @@ from catdog.data import FileSource, UnreadablePhotoError
 from catdog.errors import InputError
 from catdog.figures import contact_sheet
 from catdog.figures.photos import SIDE
-from catdog.inference import PhotoClassifier
+from catdog.files import write_atomically
+from catdog.inference import Predictor
 from catdog.names import shown
 from catdog.prediction.predicting import Prediction, predict
-from catdog.record import write_atomically
 from catdog.runs import checkpoint_of
 
 COLUMNS = ("path", "verdict", "confidence", "probability", "sd", "reason")
@@ -30,7 +30,7 @@ ALL_READ, NONE_READ, SOME_UNREADABLE = 0, 1, 3  # exit statuses; 2 is the comman
 
 @dataclass(frozen=True)
 class Files:
-    """Where to write all predictions, besides the lines on standard output; None: nowhere.
+    """Files to write all predictions to, besides the lines on standard output; None: nowhere.
 
     Raises:
         InputError: a file's folder is not there, in its place is something else than a file, or the sheet's name has
@@ -51,34 +51,34 @@ class Files:
             raise InputError(f"the sheet's name must end in {', '.join(SHEET_SUFFIXES)}, got {str(self.sheet)!r}")
 
 
-def tell(model: str | Path, paths: Sequence[str], files: Files) -> int:
+def tell(trained: str | Path, paths: Sequence[str], files: Files) -> int:
     """Print a line for every photo as soon as it is known, write the files; returns the exit status.
 
     Photos that cannot be read are told of on standard error.
 
     Args:
-        model: a finished run's folder, or a checkpoint's file.
+        trained: a finished run's folder, or a checkpoint's file.
         paths: of photos and folders; see `predict`.
         files: to write.
 
     Raises:
         InputError: there is no such model, or a file cannot be written.
     """
-    checkpoint = checkpoint_of(model)
-    photos = PhotoClassifier.load(checkpoint)
-    print(header(photos), flush=True)
+    checkpoint = checkpoint_of(trained)
+    model = Predictor.load(checkpoint)
+    print(header(model), flush=True)
     predictions = []
-    for prediction in predict(photos, paths, progress=not sys.stdout.isatty()):  # there, the lines themselves show it
+    for prediction in predict(model, paths, progress=not sys.stdout.isatty()):  # there, the lines themselves show it
         predictions.append(prediction)
         if prediction.reason:
             # By tqdm, which takes its bar away meanwhile.
             tqdm.write(f"catdog: {prediction.path!r} could not be read: {prediction.reason}", file=sys.stderr)
         else:
-            print(line(photos, prediction), flush=True)
+            print(line(model, prediction), flush=True)
     for path, write in (
-        (files.csv, lambda path: write_atomically(path, as_csv(photos, predictions))),
-        (files.json, lambda path: write_atomically(path, as_json(photos, predictions, checkpoint))),
-        (files.sheet, lambda path: sheet(photos, predictions).save(path)),
+        (files.csv, lambda path: write_atomically(path, as_csv(model, predictions))),
+        (files.json, lambda path: write_atomically(path, as_json(model, predictions, checkpoint))),
+        (files.sheet, lambda path: sheet(model, predictions).save(path)),
     ):
         if path is not None:
             try:
@@ -96,56 +96,56 @@ def _status(predictions: Sequence[Prediction]) -> int:
     return NONE_READ if unreadable == len(predictions) else SOME_UNREADABLE
 
 
-def header(photos: PhotoClassifier) -> str:
+def header(model: Predictor) -> str:
     """Names of the columns of `line`."""
-    sd = "     sd" if len(photos.classifier.seeds) > 1 else ""
-    return f"{'verdict':{_width(photos)}}  confidence{sd}  path"
+    sd = "     sd" if len(model.classifier.seeds) > 1 else ""
+    return f"{'verdict':{_width(model)}}  confidence{sd}  path"
 
 
-def line(photos: PhotoClassifier, prediction: Prediction) -> str:
+def line(model: Predictor, prediction: Prediction) -> str:
     """Verdict, confidence, with several replicas its spread, and path; the path is last, as it can hold spaces."""
     sd = "" if prediction.sd is None else f"  {prediction.sd:.3f}"
-    verdict = shown(photos.class_names[prediction.verdict])
-    return f"{verdict:{_width(photos)}}  {prediction.confidence:10.3f}{sd}  {shown(prediction.path)}"
+    verdict = shown(model.class_names[prediction.verdict])
+    return f"{verdict:{_width(model)}}  {prediction.confidence:10.3f}{sd}  {shown(prediction.path)}"
 
 
-def _width(photos: PhotoClassifier) -> int:
-    return max(len("verdict"), *(len(shown(name)) for name in photos.class_names))
+def _width(model: Predictor) -> int:
+    return max(len("verdict"), *(len(shown(name)) for name in model.class_names))
 
 
-def _row(photos: PhotoClassifier, prediction: Prediction) -> list[str | float | None]:
+def _row(model: Predictor, prediction: Prediction) -> list[str | float | None]:
     if prediction.reason:
         return [prediction.path, None, None, None, None, prediction.reason]
-    verdict = photos.class_names[prediction.verdict]
+    verdict = model.class_names[prediction.verdict]
     return [prediction.path, verdict, prediction.confidence, prediction.probability, prediction.sd, None]
 
 
-def as_csv(photos: PhotoClassifier, predictions: Sequence[Prediction]) -> str:
+def as_csv(model: Predictor, predictions: Sequence[Prediction]) -> str:
     """A row for every photo: COLUMNS, of which `probability` is that of class 1, as in a run's predictions.csv."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
-    writer.writerows(_row(photos, prediction) for prediction in predictions)
+    writer.writerows(_row(model, prediction) for prediction in predictions)
     return text.getvalue()
 
 
-def as_json(photos: PhotoClassifier, predictions: Sequence[Prediction], checkpoint: Path) -> str:
+def as_json(model: Predictor, predictions: Sequence[Prediction], checkpoint: Path) -> str:
     """As `as_csv`, with the probabilities of every replica and what they come from."""
     content = {
         "checkpoint": str(checkpoint),
-        "class_names": list(photos.class_names),
-        "seeds": list(photos.classifier.seeds),
+        "class_names": list(model.class_names),
+        "seeds": list(model.classifier.seeds),
         "photos": [
-            dict(zip(COLUMNS, _row(photos, prediction), strict=True)) | {"replicas": list(prediction.probabilities)}
+            dict(zip(COLUMNS, _row(model, prediction), strict=True)) | {"replicas": list(prediction.probabilities)}
             for prediction in predictions
         ],
     }
     return json.dumps(content, indent=2)
 
 
-def sheet(photos: PhotoClassifier, predictions: Sequence[Prediction]) -> Image.Image:
+def sheet(model: Predictor, predictions: Sequence[Prediction]) -> Image.Image:
     """The first MOST_ON_SHEET photos with verdict and confidence below; they are decoded once more."""
-    source = FileSource(Path(), photos.class_names, [(prediction.path, 0) for prediction in predictions])
+    source = FileSource(Path(), model.class_names, [(prediction.path, 0) for prediction in predictions])
     pictures, captions = [], []
     readable = [number for number, prediction in enumerate(predictions) if not prediction.reason]
     for number in readable[:MOST_ON_SHEET]:
@@ -154,7 +154,7 @@ def sheet(photos: PhotoClassifier, predictions: Sequence[Prediction]) -> Image.I
             pictures.append(source.thumbnail(number, SIDE))
         except UnreadablePhotoError:  # it went away meanwhile
             continue
-        verdict = shown(photos.class_names[prediction.verdict])
+        verdict = shown(model.class_names[prediction.verdict])
         captions.append(f"{verdict}, {prediction.confidence:.0%}\n{shown(os.path.basename(prediction.path))}")
     count = f"the first {len(pictures)} of " if len(pictures) < len(readable) else ""
     unreadable = len(predictions) - len(readable)

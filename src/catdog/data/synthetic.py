@@ -1,0 +1,209 @@
+"""Draws cats and dogs, so that everything can be tried without a download.
+
+What tells them apart is what tells real ones apart: a cat has pointed ears, slit eyes, whiskers and a small nose;
+a dog has floppy ears, round eyes, a long muzzle with a large nose and often its tongue out. Everything else (pose,
+scale, colours, ground, things in front, noise) is drawn alike for both. Light fur on dark ground is as frequent as
+dark fur on light ground, so the mean cat and the mean dog are nearly the same picture.
+"""
+
+import colorsys
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from PIL import Image, ImageDraw
+
+from catdog.data.photos import Photo
+from catdog.errors import check_whole_number
+
+MOST = 10_000_000  # photos
+VERSION = 1  # of the drawings: to be raised when any pixel changes
+OVERSAMPLING = 2  # drawn this many times larger, then resized as a photo is
+
+Color = tuple[int, int, int]
+Points = Sequence[tuple[float, float]]
+
+
+class SyntheticSource:
+    """`count` drawn photos, the first half cats, each a function of `seed` and its number alone.
+
+    Raises:
+        InputError: `count` is below 2, or `seed` below 0.
+    """
+
+    class_names = ("cats", "dogs")
+
+    def __init__(self, count: int = 2000, seed: int = 0) -> None:
+        check_whole_number("data.source.count", count, least=2, most=MOST)
+        check_whole_number("data.source.seed", seed, least=0)
+        self.seed = seed
+        self.labels = [int(position >= (count + 1) // 2) for position in range(count)]
+        self.names = [f"{self.class_names[label]}/{position:06d}" for position, label in enumerate(self.labels)]
+
+    def fingerprint(self) -> Iterator[str]:
+        """Yield the seed, the number of drawings and the version of the code that draws them."""
+        yield f"{self.seed}\0{len(self.names)}\0{VERSION}"
+
+    def read(self, index: int, image_size: int) -> Photo:
+        """Draw one photo; see `PhotoSource.read`. Its digest is that of the pixels."""
+        rng = np.random.default_rng([self.seed, index])
+        photo = draw_photo(rng, is_dog=bool(self.labels[index]), image_size=image_size * OVERSAMPLING)
+        pixels = np.asarray(photo.resize((image_size, image_size), Image.Resampling.BILINEAR))
+        noise = rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(rng.uniform(4, 16))  # grey levels
+        pixels = (pixels + noise).clip(0, 255).astype(np.uint8)
+        return Photo(pixels, hashlib.sha256(pixels.tobytes()).hexdigest())
+
+
+@dataclass(frozen=True)
+class Pencil:
+    """Draws shapes given in units of the head's radius from its centre, turned, scaled and shifted by a pose."""
+
+    draw: ImageDraw.ImageDraw
+    center: tuple[float, float]
+    radius: float
+    angle: float
+
+    def polygon(self, points: Points, color: Color) -> None:
+        """A filled polygon."""
+        self.draw.polygon(self._place(points), fill=color)
+
+    def line(self, points: Points, color: Color, width: float) -> None:
+        """A line through the points, at least one pixel wide."""
+        self.draw.line(self._place(points), fill=color, width=max(1, round(width * self.radius)))
+
+    def ellipse(self, x: float, y: float, a: float, b: float, color: Color, tilt: float = 0) -> None:
+        """A filled ellipse around (x, y) with half-axes a and b, tilted clockwise by `tilt` radians."""
+        turns = np.linspace(0, 2 * math.pi, 28, endpoint=False)
+        across, along = a * np.cos(turns), b * np.sin(turns)
+        xs = x + across * math.cos(tilt) - along * math.sin(tilt)
+        ys = y + across * math.sin(tilt) + along * math.cos(tilt)
+        self.polygon(list(zip(xs.tolist(), ys.tolist(), strict=True)), color)
+
+    def _place(self, points: Points) -> list[tuple[float, float]]:
+        cos, sin = math.cos(self.angle) * self.radius, math.sin(self.angle) * self.radius
+        return [(self.center[0] + x * cos - y * sin, self.center[1] + x * sin + y * cos) for x, y in points]
+
+
+@dataclass(frozen=True)
+class Coat:
+    """An animal's colours."""
+
+    fur: Color
+    shade: Color  # body, outer ear
+    detail: Color  # eyes' pupils, nose, mouth
+    inner: Color  # inner ear, muzzle
+
+
+def draw_photo(rng: Generator, is_dog: bool, image_size: int) -> Image.Image:
+    """One RGB picture of `image_size` pixels square, without noise."""
+    light_fur = rng.random() < 0.5
+    photo = _ground(rng, image_size, light=not light_fur)
+    draw = ImageDraw.Draw(photo)
+    pencil = Pencil(
+        draw,
+        center=(image_size * rng.uniform(0.3, 0.7), image_size * rng.uniform(0.32, 0.64)),
+        radius=image_size * rng.uniform(0.15, 0.31),
+        angle=rng.normal(0, math.radians(15)),
+    )
+    coat = _coat(rng, light_fur)
+    _body(pencil, rng, coat)
+    (_dog if is_dog else _cat)(pencil, rng, coat)
+    for _ in range(rng.integers(0, 4)):
+        _thing_in_front(draw, rng, image_size)
+    return photo
+
+
+def _color(rng: Generator, lightness: tuple[float, float], saturation: tuple[float, float] = (0.1, 0.6)) -> Color:
+    red, green, blue = colorsys.hls_to_rgb(rng.random(), rng.uniform(*lightness), rng.uniform(*saturation))
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _blend(one: Color, other: Color, share: float) -> Color:
+    """`share` of `one` and the rest of `other`."""
+    red, green, blue = (round(share * a + (1 - share) * b) for a, b in zip(one, other, strict=True))
+    return red, green, blue
+
+
+def _coat(rng: Generator, light: bool) -> Coat:
+    fur = _color(rng, (0.62, 0.88) if light else (0.12, 0.38))
+    detail = _color(rng, (0.02, 0.12) if light else (0.82, 0.95), saturation=(0, 0.3))
+    return Coat(fur, shade=_blend(fur, detail, 0.8), detail=detail, inner=_blend(fur, detail, 0.62))
+
+
+def _ground(rng: Generator, image_size: int, light: bool) -> Image.Image:
+    """A slanting gradient with blots and stripes, light or dark on the whole."""
+    lightness = (0.6, 0.92) if light else (0.08, 0.4)
+    left, right = np.array(_color(rng, lightness)), np.array(_color(rng, lightness))
+    turn = rng.uniform(0, 2 * math.pi)
+    steps = np.linspace(-0.5, 0.5, 16)  # drawn small and enlarged, which is much faster
+    ramp = np.clip(0.5 + steps[:, None] * math.sin(turn) + steps[None, :] * math.cos(turn), 0, 1)[..., None]
+    photo = Image.fromarray((left * ramp + right * (1 - ramp)).astype(np.uint8))
+    photo = photo.resize((image_size, image_size), Image.Resampling.BILINEAR)
+    draw = ImageDraw.Draw(photo)
+    for _ in range(rng.integers(2, 8)):
+        x, y = rng.uniform(0, image_size, 2)
+        a, b = rng.uniform(0.03, 0.25, 2) * image_size
+        if rng.random() < 0.5:
+            draw.ellipse((x - a, y - b, x + a, y + b), fill=_color(rng, lightness))
+        else:
+            end = rng.uniform(0, image_size, 2)
+            draw.line((x, y, end[0], end[1]), fill=_color(rng, lightness), width=max(1, round(a / 3)))
+    return photo
+
+
+def _thing_in_front(draw: ImageDraw.ImageDraw, rng: Generator, image_size: int) -> None:
+    """A stick or a ball that hides a part of the photo."""
+    color = _color(rng, (0.1, 0.9))
+    x, y = rng.uniform(0, image_size, 2)
+    if rng.random() < 0.5:
+        end = rng.uniform(0, image_size, 2)
+        draw.line((x, y, end[0], end[1]), fill=color, width=round(image_size * rng.uniform(0.02, 0.07)))
+    else:
+        radius = image_size * rng.uniform(0.04, 0.13)
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
+
+
+def _body(pencil: Pencil, rng: Generator, coat: Coat) -> None:
+    lean = rng.uniform(-0.5, 0.5)
+    pencil.ellipse(lean, 1.9, rng.uniform(0.9, 1.25), rng.uniform(1.2, 1.6), coat.shade)
+
+
+def _cat(pencil: Pencil, rng: Generator, coat: Coat) -> None:
+    """Pointed ears, slit eyes, a small nose, whiskers."""
+    tip = rng.uniform(1.35, 1.7)  # the ears' height
+    for side in (-1, 1):
+        spread = rng.uniform(0.72, 0.95)
+        pencil.polygon([(side * 0.95, -0.25), (side * spread, -tip), (side * 0.15, -0.85)], coat.shade)
+        pencil.polygon([(side * 0.8, -0.5), (side * spread * 0.95, -tip * 0.88), (side * 0.33, -0.85)], coat.inner)
+    pencil.ellipse(0, 0, 1.05, 0.92, coat.fur)
+    iris = _color(rng, (0.5, 0.7), saturation=(0.5, 0.9))
+    opening = rng.uniform(0.15, 0.24)
+    for side in (-1, 1):
+        pencil.ellipse(side * 0.42, -0.12, 0.24, opening, iris, tilt=-side * 0.25)
+        pencil.ellipse(side * 0.42, -0.12, 0.06, opening, coat.detail)
+    pencil.polygon([(-0.12, 0.25), (0.12, 0.25), (0, 0.4)], coat.detail)
+    for side in (-1, 1):
+        pencil.line([(0, 0.4), (side * 0.1, 0.54), (side * 0.27, 0.55)], coat.detail, 0.045)
+        for rise in (-0.16, 0.02, 0.2):
+            reach = rng.uniform(1.25, 1.6)
+            pencil.line([(side * 0.28, 0.42 + rise * 0.4), (side * reach, 0.4 + rise * 1.6)], coat.detail, 0.035)
+
+
+def _dog(pencil: Pencil, rng: Generator, coat: Coat) -> None:
+    """Floppy ears, round eyes, a long muzzle with a large nose, mostly the tongue out."""
+    pencil.ellipse(0, -0.05, 0.92, 1.0, coat.fur)
+    for side in (-1, 1):
+        pencil.ellipse(side * rng.uniform(0.9, 1.05), 0.1, 0.3, rng.uniform(0.7, 0.95), coat.inner, tilt=-side * 0.25)
+    iris = _color(rng, (0.5, 0.7))
+    for side in (-1, 1):
+        pencil.ellipse(side * 0.36, -0.3, 0.15, 0.16, iris)
+        pencil.ellipse(side * 0.36, -0.3, 0.1, 0.11, coat.detail)
+    if rng.random() < 0.7:
+        pencil.ellipse(rng.uniform(-0.1, 0.1), 1.0, 0.17, rng.uniform(0.25, 0.42), (214, 92, 108))
+    pencil.ellipse(0, 0.5, 0.5, rng.uniform(0.45, 0.6), coat.inner)
+    pencil.ellipse(0, 0.26, 0.24, 0.17, coat.detail)
+    pencil.line([(0, 0.4), (0, 0.66)], coat.detail, 0.05)
+    pencil.line([(-0.3, 0.68), (0, 0.76), (0.3, 0.68)], coat.detail, 0.05)

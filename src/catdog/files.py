@@ -1,0 +1,36 @@
+"""Files that are whole or not there, and locks."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging import getLogger
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
+    """Write beside the place and rename, so that a file with the right name is always whole."""
+    if isinstance(content, str):
+        content = content.encode("utf-8", "surrogateescape")  # names of photos may hold any bytes
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # several processes may write at once
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def hold(lock: Path, waiting: str) -> Iterator[None]:
+    """Hold a lock file; log `waiting` if another process holds it. A holder that dies lets the next one in."""
+    file_lock = FileLock(lock)
+    try:
+        file_lock.acquire(blocking=False)
+    except Timeout:
+        getLogger(__name__).info("waiting: %s", waiting)
+        file_lock.acquire()
+    try:
+        yield
+    finally:
+        file_lock.release()

@@ -1,0 +1,171 @@
+"""CatDogClassifier: the network with its loss, metrics and optimizer."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+
+from catdog.errors import check_choice, check_whole_number
+from catdog.model.features import collect_images
+from catdog.model.metrics import build_metrics, cross_entropy, mean_logits
+from catdog.model.network import FullyConnected
+from catdog.model.optimization import build_optimizer, check_options, cosine
+from catdog.model.views import slight_views
+from catdog.names import net_title
+
+FIT_IMAGES = 6400  # training images that features are fitted to
+Batch = tuple[Tensor, Tensor]  # images, labels
+
+
+class CatDogClassifier(LightningModule):
+    """Fully connected networks of any depth, trained with binary cross-entropy.
+
+    A batch is (images, labels): float32 (batch, 3, image_size, image_size) in [-1, 1], and float32 (batch,), 0 or 1.
+    Metrics of each split are logged once per epoch as `train/loss`, `train/acc`, `val/loss` and so on. Several
+    replicas learn side by side from the same batches, each from its own initial weights and by its own loss; logged
+    are then their means, and their standard deviations as `val/acc_sd` and so on. See also `FullyConnected`.
+
+    Args:
+        hidden, image_size, activation, normalization, whitening, hog: of the networks, see `FullyConnected`; principal
+            components are fitted to training images at the start of `Trainer.fit`.
+        replicas: number of networks.
+        lr: learning rate.
+        optimizer: name of a class in `torch.optim`.
+        weight_decay: of the weights, not of biases and norms.
+        schedule: of the learning rate: "constant" or "cosine", see `cosine_factor`.
+        warmup: fraction of the training steps in which the cosine's learning rate rises.
+        test_time_augmentation: test and predict with the mean probability over `slight_views`.
+        class_names: names of class 0 and class 1; a data module that has names overrides them.
+        seed: of the initial weights; the replicas' are seed, seed + 1, seed + 2 …
+
+    Attributes:
+        replica_metrics: last logged metrics of each replica, float32 (replicas,), and `val/dead`, 1 for a dead net: its
+            output is the same for all photos.
+
+    Raises:
+        InputError: an argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        hidden: Sequence[int],
+        image_size: int = 128,
+        replicas: int = 1,
+        activation: str = "relu",
+        normalization: str = "none",
+        whitening: int = 0,
+        hog: int = 0,
+        lr: float = 0.01,
+        optimizer: str = "SGD",
+        weight_decay: float = 0.0,
+        schedule: str = "constant",
+        warmup: float = 0.0,
+        test_time_augmentation: bool = False,
+        class_names: Sequence[str] = ("cats", "dogs"),
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_whole_number("model.replicas", replicas, least=1)
+        check_options(lr, optimizer, weight_decay, schedule, warmup)
+        check_choice("model.test_time_augmentation", test_time_augmentation, (True, False))
+        self.save_hyperparameters(logger=False)
+        self.seeds = range(seed, seed + replicas)
+        self.network = FullyConnected(image_size, hidden, self.seeds, activation, normalization, whitening, hog)
+        self.metrics = build_metrics()  # of one replica and split at a time
+        self.replica_metrics: dict[str, Tensor] = {}
+        self._outputs: dict[str, list[Batch]] = defaultdict(list)  # logits and labels of an epoch of a split
+
+    @property
+    def title(self) -> str:
+        """Name of the networks with their hidden widths."""
+        return net_title(*(self.hparams[key] for key in ("hidden", "whitening", "hog")))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute the logits of class 1: (batch,) of one replica, (replicas, batch) of several."""
+        logits = self.logits(images)
+        return logits[0] if len(self.seeds) == 1 else logits
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Compute the logits of class 1 as they are tested, (replicas, batch)."""
+        if not self.hparams["test_time_augmentation"]:
+            return self.network(images)
+        return mean_logits(torch.stack([self.network(view) for view in slight_views(images)]), dim=0)
+
+    def setup(self, stage: str) -> None:
+        """Take the class names of the data module, if it has any."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        self.hparams["class_names"] = getattr(datamodule, "class_names", self.hparams["class_names"])
+
+    def on_fit_start(self) -> None:
+        """Fit the features to training images, unless a checkpoint has brought them."""
+        self._outputs.clear()  # of a training that was interrupted
+        if not self.network.fitted:
+            self.trainer.fit_loop.setup_data()
+            images = collect_images(self.trainer.train_dataloader, FIT_IMAGES // self.trainer.world_size)
+            gathered = cast(Tensor, self.all_gather(images.to(self.device)))  # by every process the same
+            self.network.fit(gathered.view(-1, *images.shape[1:]).cpu())
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Compute the loss: the sum of the replicas' mean losses, so that no gradient depends on another replica."""
+        return self._shared_step(batch, self.network(batch[0]), "train")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Compute the loss as in training, without test-time augmentation."""
+        return self._shared_step(batch, self.network(batch[0]), "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Compute the loss."""
+        return self._shared_step(batch, self.logits(batch[0]), "test")
+
+    def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:
+        """Compute the probability of class 1, shaped as `forward`, of a batch with or without labels."""
+        return self(batch if isinstance(batch, Tensor) else batch[0]).sigmoid()
+
+    def _shared_step(self, batch: Batch, logits: Tensor, split: str) -> Tensor:
+        labels = batch[1].to(logits.dtype)
+        # Metrics are updated once per epoch: an update of theirs takes as long as the training step of a small net.
+        self._outputs[split].append((logits.detach().float(), labels))
+        return cross_entropy(logits, labels) / len(labels)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the training metrics."""
+        self._log_metrics("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics."""
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics."""
+        self._log_metrics("test")
+
+    def _log_metrics(self, split: str) -> None:
+        """Log each metric's mean over the replicas, and their standard deviation where there are several."""
+        if not (batches := self._outputs.pop(split, [])):  # a subclass has steps of its own
+            return
+        logits, labels = (torch.cat(column, dim=-1) for column in zip(*batches, strict=True))
+        if split == "val" and len(labels) > 1:
+            self.replica_metrics["val/dead"] = (logits == logits[:, :1]).all(dim=1).cpu().float()
+        computed = []
+        for own in logits:
+            self.metrics.update(preds=own.sigmoid(), target=labels.int(), logits=own)
+            computed.append(self.metrics.compute())
+            self.metrics.reset()
+        for name in computed[0]:
+            values = torch.stack([metrics[name] for metrics in computed])
+            self.replica_metrics[f"{split}/{name}"] = values.cpu()
+            self.log(f"{split}/{name}", values.mean(), sync_dist=True)
+            if len(values) > 1:
+                self.log(f"{split}/{name}_sd", values.std(), sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimizer, and a scheduler by step where the learning rate is to change."""
+        options = self.hparams
+        optimizer = build_optimizer(self.network, options["optimizer"], options["lr"], options["weight_decay"])
+        if options["schedule"] == "constant":
+            return optimizer
+        scheduler = cosine(optimizer, self.trainer.estimated_stepping_batches, options["warmup"])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -1,0 +1,134 @@
+"""Fixed features that a network may see instead of pixels: whitened principal components, and HOG."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from catdog.errors import InputError
+
+POWER_ITERATIONS, OVERSAMPLING = 3, 16  # of the randomized PCA; extra components make those kept nearly exact
+ORIENTATIONS = 8  # bins of HOG, over half a turn
+CELL = 4  # pixels: height and width of a HOG cell
+FAINT = 0.02  # gradient strength, in image units, that HOG's normalization leaves faint
+ROUNDING = 0.01  # added to HOG's shares, because near 0 a square root magnifies rounding errors
+
+
+class Whitening(nn.Module):
+    """PCA whitening: a fixed linear layer that subtracts the mean, rotates to principal components and rescales them.
+
+    A component of variance v is divided by √(v + ε), where ε is `epsilon` times the mean variance of a value;
+    Hyvärinen, Hurri & Hoyer (2009), Natural Image Statistics, chapter 5. Gradient descent learns strong components
+    first, and those of photos are brightness and its slopes; whitening gives the weak ones the same chance.
+
+    Args:
+        inputs: values per photo.
+        components: how many are kept, strongest first.
+        epsilon: regularization of weak components.
+
+    Attributes:
+        weight: float32 (components, inputs), 0 until fitted.
+        bias: float32 (components,).
+        fitted: whether `fit` was called or a fitted state loaded.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, inputs: int, components: int, epsilon: float) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+        self.fitted = False
+        self.register_buffer("weight", torch.zeros(components, inputs))
+        self.register_buffer("bias", torch.zeros(components))
+        self.register_load_state_dict_post_hook(Whitening.note_loaded)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Whiten (batch, inputs) to (batch, components).
+
+        Raises:
+            InputError: the whitening was never fitted.
+        """
+        if not self.fitted:
+            raise InputError("the whitening was never fitted; Trainer.fit does it, or call network.fit(images)")
+        return functional.linear(values, self.weight, self.bias)
+
+    def fit(self, values: Tensor) -> None:
+        """Find the components of float32 (photos, inputs), each with its largest coefficient positive.
+
+        Uses the randomized method of Halko, Martinsson & Tropp (2011), as the exact one is slow with many pixels.
+
+        Raises:
+            InputError: there are fewer photos than components.
+        """
+        components = len(self.bias)
+        if len(values) < components:
+            raise InputError(
+                f"{components} principal components cannot be found in {len(values)} training images; ask for fewer "
+                "with model.whitening and model.hog, or for data.augment=true, which makes more images"
+            )
+        mean = values.mean(0)
+        values = values - mean
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # of the method's own draws: nets of all seeds share the components
+            rank = min(components + OVERSAMPLING, *values.shape)
+            _, singular, axes = torch.pca_lowrank(values, rank, center=False, niter=POWER_ITERATIONS)
+        axes, singular = axes.T[:components], singular[:components]
+        largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
+        axes = axes * largest.sign()  # else the signs depend on the number of threads
+        variance = singular.square() / len(values)
+        weight = axes / (variance + self.epsilon * values.square().mean()).sqrt().unsqueeze(1)
+        self.weight.copy_(weight)
+        self.bias.copy_(-weight @ mean)
+        self.fitted = True
+
+    def note_loaded(self, *_: object) -> None:
+        """Set `fitted` after a state was loaded."""
+        self.fitted = bool(self.weight.any())
+
+
+def hog_size(image_size: int) -> int:
+    """Number of values that `hog` gives for an image."""
+    return ORIENTATIONS * (image_size // CELL) ** 2
+
+
+def hog(images: Tensor) -> Tensor:
+    """Histograms of oriented gradients, float32 (batch, hog_size(image_size)), from 0.1 to about 1.
+
+    In every cell of 4 × 4 pixels, the gradient strength of each orientation as a share of all in the 3 × 3 cells
+    around it; Dalal & Triggs (2005), with the square root of the shares, as recommended there. A pixel's gradient is
+    that of its grey value and counts for the two nearest of eight orientations. All steps are continuous, so that
+    exported programs, which round otherwise, agree.
+
+    Args:
+        images: float32 (batch, 3, image_size, image_size).
+    """
+    padded = functional.pad(images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    across = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
+    down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
+    turn = torch.atan2(down, across) * (ORIENTATIONS / math.pi)  # in units of a bin
+    bins = torch.arange(ORIENTATIONS, device=images.device).view(1, -1, 1, 1)
+    distance = (turn - bins + ORIENTATIONS / 2).remainder(ORIENTATIONS) - ORIENTATIONS / 2
+    votes = (across.square() + down.square()).sqrt() * (1 - distance.abs()).clamp(min=0)
+    cells = functional.avg_pool2d(votes, CELL)
+    energy = functional.pad(cells.square().sum(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    around = functional.avg_pool2d(energy, 3, stride=1).sqrt()
+    return (cells / (around + FAINT) + ROUNDING).sqrt().flatten(1)
+
+
+def collect_images(loader: Any, count: int) -> Tensor:
+    """Collect at least `count` images, float32, from a loader of (images, labels), over several epochs if need be."""
+    batches: list[Tensor] = []
+    sampler: Any = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
+    for epoch in range(count):
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(epoch)  # shows other random views of the photos
+        for images, _ in loader:
+            batches.append(images.float())
+            if sum(map(len, batches)) >= count:
+                return torch.cat(batches)[:count]
+        if not batches:
+            break
+    raise InputError("there are no training images to fit features to")

@@ -1,0 +1,128 @@
+"""The record of a run: metrics.json, predictions.csv, the figure, the dashboard."""
+
+import csv
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import mean, median, stdev
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from torch import Tensor
+
+from catdog import figures
+from catdog.data import CatDogDataModule
+from catdog.environment import environment
+from catdog.files import write_atomically
+from catdog.names import describe
+from catdog.statistics import mean_accuracy, wilson_interval
+from catdog.training.callbacks import RunCheckpoint, seeds_of
+from catdog.training.run_folder import METRICS
+
+logger = logging.getLogger(__name__)
+
+
+def save_unreadable(data: CatDogDataModule, folder: Path) -> None:
+    """Warn of photos that could not be read, and list them with the reasons in `unreadable.csv`."""
+    if unreadable := data.store.unreadable:
+        _write_csv(folder / "unreadable.csv", ("path", "reason"), unreadable.items())
+        logger.warning("%d unreadable photos are left out; %s lists them", len(unreadable), folder / "unreadable.csv")
+
+
+def save(
+    folder: Path,
+    metrics: dict[str, Any],
+    model: LightningModule,
+    data: CatDogDataModule,
+    trainer: Trainer,
+    probabilities: Tensor,
+) -> None:
+    """Write all files of a finished run, `metrics.json` last.
+
+    Args:
+        folder: the run's folder.
+        metrics: from `summarize`.
+        model: the tested module.
+        data: its photos.
+        trainer: which has tested it.
+        probabilities: of class 1 for the tested photos, (replicas, photos).
+    """
+    rows = (
+        (name, int(label), seed, probability)
+        for seed, own in zip(seeds_of(model), probabilities.tolist(), strict=True)
+        for name, label, probability in zip(data.test.names, data.test.labels.tolist(), own, strict=False)
+    )
+    _write_csv(folder / "predictions.csv", ("path", "label", "seed", "probability"), rows)
+    figure = figures.curves(metrics["replicas"], describe(metrics), chance=metrics["chance"])
+    figure.savefig(folder / "curves.png", dpi=110)
+    figures.fill_dashboard(model, data, trainer, metrics, probabilities)
+    write_atomically(folder / METRICS, json.dumps(metrics, indent=2, default=str))
+
+
+def summarize(
+    model: LightningModule, data: CatDogDataModule, history: RunCheckpoint, steps: Sequence[int],
+    tested: dict[str, list[float]], probabilities: Tensor,
+) -> dict[str, Any]:  # fmt: skip
+    """Summarize the result: of each replica its own, and their means; times are in seconds.
+
+    Args:
+        model: the tested module.
+        data: its photos.
+        history: of its training.
+        steps: of each replica the training step whose weights were tested.
+        tested: metrics of the test, a list over the replicas each.
+        probabilities: of class 1 for the tested photos, (replicas, photos); no photos if the module predicts none.
+    """
+    seeds, hidden = seeds_of(model), list(model.hparams.get("hidden", []))
+    labels = data.test.labels[: probabilities.shape[1]]
+    correct = ((probabilities > 0.5) == (labels > 0.5)).double().numpy()
+    replicas = [_summarize_replica(history.of_replica(number), step) for number, step in enumerate(steps)]
+    for number, (replica, seed) in enumerate(zip(replicas, seeds, strict=True)):
+        replica |= {"seed": seed} | {name: values[number] for name, values in tested.items()}
+        replica["test/acc_interval"] = wilson_interval(int(correct[number].sum()), len(labels)) if len(labels) else None
+    share = data.store.labels.mean().item()
+    return {
+        "status": "finished",
+        "net": getattr(model, "title", type(model).__name__),
+        "hidden": hidden,
+        "depth": len(hidden),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()) // len(seeds),
+        "epochs": history.rows[-1]["epoch"],
+        "steps": history.rows[-1]["step"],
+        "seed": seeds[0],
+        "fold": data.fold,
+        "split_seed": data.split_seed,
+        "shuffle_seed": data.shuffle_seed,
+        "photos": {split: len(getattr(data, split)) for split in ("train", "val", "test")},
+        "tested": len(labels),
+        "unreadable": len(data.store.unreadable),
+        "warnings": data.warnings,
+        "class_names": list(data.class_names),
+        "chance": max(share, 1 - share),
+        **_means(replicas),
+        "test/acc_sd": stdev(replica["test/acc"] for replica in replicas) if len(seeds) > 1 else None,
+        "test/acc_interval": mean_accuracy(correct)[1:] if min(correct.shape) > 1 else replicas[0]["test/acc_interval"],
+        "seconds_per_epoch": median(row["seconds"] for row in history.rows if "seconds" in row),
+        "history": [_means(own) for own in zip(*(replica["history"] for replica in replicas), strict=True)],
+        "replicas": replicas,
+        **environment(),
+    }
+
+
+def _summarize_replica(history: list[dict[str, Any]], step: int) -> dict[str, Any]:
+    """Summarize one replica's validation at the tested step, if there was one."""
+    tested = next((row for row in history if row["step"] == step), {})
+    validation = {name: value for name, value in tested.items() if name.startswith("val")}
+    return {"tested_epoch": tested.get("epoch"), "tested_step": step, **validation, "history": history}
+
+
+def _means(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Average every metric that all rows have, and what they have in common besides."""
+    names = [name for name, value in rows[0].items() if isinstance(value, int | float) and name != "seed"]
+    return {name: mean(row[name] for row in rows) for name in names if all(name in row for row in rows)}
+
+
+def _write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        csv.writer(file).writerows([header, *rows])

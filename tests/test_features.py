@@ -1,0 +1,136 @@
+import math
+
+import pytest
+import torch
+
+from catdog.errors import InputError
+from catdog.model.features import CELL, ORIENTATIONS, Whitening, collect_images, hog, hog_size
+
+EPSILON = 0.01
+
+
+def ramp(angle: float, size: int = 16, strength: float = 0.05) -> torch.Tensor:
+    """An image that grows brighter in one direction, (1, 3, size, size)."""
+    steps = torch.arange(size, dtype=torch.float32)
+    grey = strength * (math.cos(angle) * steps + math.sin(angle) * steps[:, None])
+    return grey.expand(1, 3, size, size)
+
+
+def histograms(images: torch.Tensor) -> torch.Tensor:
+    cells = images.shape[-1] // CELL
+    return hog(images).reshape(-1, ORIENTATIONS, cells, cells)
+
+
+@pytest.mark.parametrize("orientation", range(2 * ORIENTATIONS))
+def test_an_hog_sizes_for_its_direction_whichever_side_is_bright(orientation: int) -> None:
+    found = histograms(ramp(orientation * math.pi / ORIENTATIONS))[
+        0, :, 1:-1, 1:-1
+    ]  # the border sees half a difference
+    assert (found.argmax(0) == orientation % ORIENTATIONS).all()
+    others = found.clone()
+    others[orientation % ORIENTATIONS] = 0
+    assert others.max() < 0.11
+    assert found.max() > 0.5
+
+
+def test_an_orientation_between_two_counts_for_both_alike() -> None:
+    found = histograms(ramp(1.5 * math.pi / ORIENTATIONS))[0, :, 1:-1, 1:-1]
+    torch.testing.assert_close(found[1], found[2], atol=1e-3, rtol=1e-3)
+    assert found[1].min() > 0.4
+    assert found[[0, 3, 4, 5, 6, 7]].max() < 0.11
+
+
+def test_brightness_does_not_matter_and_contrast_hardly() -> None:
+    images = torch.rand(5, 3, 16, 16)
+    torch.testing.assert_close(hog(images), hog(images + 0.5), atol=1e-4, rtol=1e-4)
+    assert (hog(images) - hog(images * 0.5)).abs().max() < 0.1
+    assert hog(torch.zeros(1, 3, 16, 16)).max() == pytest.approx(0.1)
+
+
+def test_a_mirror_image_has_the_mirrored_hog() -> None:
+    images = torch.rand(3, 3, 16, 16)
+    turned = histograms(images)[:, [0, *range(ORIENTATIONS - 1, 0, -1)]].flip(3)
+    torch.testing.assert_close(histograms(images.flip(3)), turned, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("size", "count"), [(3, 0), (4, 8), (10, 32), (32, 512)])
+def test_every_size_has_its_count(size: int, count: int) -> None:
+    assert hog_size(size) == count
+    if count:
+        assert hog(torch.rand(2, 3, size, size)).shape == (2, count)
+
+
+def test_only_grey_tells() -> None:
+    image = torch.zeros(1, 3, 16, 16)
+    image[:, 1] = 3 * ramp(0.0)[:, 0]
+    torch.testing.assert_close(hog(image), hog(ramp(0.0)), atol=1e-4, rtol=1e-3)
+
+
+def correlated(count: int, inputs: int) -> torch.Tensor:
+    """Values whose principal components fall off as those of photos do, with a mean."""
+    generator = torch.Generator().manual_seed(0)
+    axes = torch.linalg.qr(torch.randn(inputs, inputs, generator=generator))[0]
+    strengths = 1 / torch.arange(1, inputs + 1)
+    return torch.randn(count, inputs, generator=generator) * strengths @ axes + 3
+
+
+def test_components_are_uncorrelated_and_equally_strong_but_for_epsilon() -> None:
+    values = correlated(5000, 30)
+    whitening = Whitening(30, 10, EPSILON)
+    whitening.fit(values)
+    whitened = whitening(values)
+    covariance, epsilon = values.T.cov(), EPSILON * (values - values.mean(0)).square().mean()
+    variances = torch.linalg.eigvalsh(covariance).flip(0)[:10]
+    torch.testing.assert_close(whitened.mean(0), torch.zeros(10), atol=1e-3, rtol=0)
+    torch.testing.assert_close(whitened.T.cov(), (variances / (variances + epsilon)).diag(), atol=0.01, rtol=0)
+
+
+def test_brightness_and_contrast_of_all_photos_do_not_matter() -> None:
+    values = correlated(500, 12)
+    one, other = Whitening(12, 5, EPSILON), Whitening(12, 5, EPSILON)
+    one.fit(values)
+    other.fit(values * 7 - 2)
+    torch.testing.assert_close(one(values), other(values * 7 - 2), atol=1e-3, rtol=1e-3)
+
+
+def test_fitting_gives_the_same_components_whatever_the_global_generator_and_the_threads() -> None:
+    state, threads, values = torch.get_rng_state(), torch.get_num_threads(), correlated(200, 20)
+    fitted = []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            fitted.append(Whitening(20, 5, EPSILON))
+            fitted[-1].fit(values)
+            assert torch.get_rng_state().equal(state)
+            torch.rand(number)
+            state = torch.get_rng_state()
+    finally:
+        torch.set_num_threads(threads)
+    torch.testing.assert_close(fitted[0].weight, fitted[1].weight, atol=1e-3, rtol=1e-3)
+    largest = fitted[0].weight.gather(1, fitted[0].weight.abs().argmax(1, keepdim=True))
+    assert (largest > 0).all()
+
+
+def test_too_few_images_get_a_sentence() -> None:
+    with pytest.raises(InputError, match="10 principal components cannot be found in 9 training images; ask for"):
+        Whitening(20, 10, EPSILON).fit(torch.randn(9, 20))
+
+
+def test_only_a_fitted_whitening_or_a_loaded_one_can_be_used() -> None:
+    values, fitted, loaded = correlated(50, 20), Whitening(20, 5, EPSILON), Whitening(20, 5, EPSILON)
+    loaded.load_state_dict(Whitening(20, 5, EPSILON).state_dict())
+    for whitening in (fitted, loaded):
+        assert not whitening.fitted
+        with pytest.raises(InputError, match="the whitening was never fitted"):
+            whitening(values)
+    fitted.fit(values)
+    loaded.load_state_dict(fitted.state_dict())
+    assert loaded.fitted
+    assert loaded(values).equal(fitted(values))
+
+
+def test_images_are_collected_over_as_many_epochs_as_it_takes() -> None:
+    batches = [(torch.full((3, 1), number), None) for number in range(4)]
+    assert collect_images(batches, 17).flatten().tolist() == [0.0] * 3 + [1] * 3 + [2] * 3 + [3] * 3 + [0] * 3 + [1] * 2
+    with pytest.raises(InputError, match="there are no training images"):
+        collect_images([], 17)
