@@ -141,6 +141,9 @@ class Benchmark:
             "plain PyTorch script, decodes every epoch": partial(self.epoch_of, "plain", 2),
             "bare loop over cached tensors": partial(self.epoch_of, "bare", 20),
             "catdog, with all that it records": lambda: self.train("trainer.max_epochs=20")[1]["seconds_per_epoch"],
+            "catdog, training alone": lambda: self.train(
+                "trainer.max_epochs=20", "trainer.limit_val_batches=0", "test_weights=last"
+            )[1]["seconds_per_epoch"],
         }
         for peer in PEERS if peers else ():
             if find_spec({"scikit-learn": "sklearn"}.get(peer, peer)) is None:

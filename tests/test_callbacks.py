@@ -15,7 +15,7 @@ class Saver:
     """Saves checkpoints as a run does, without one."""
 
     def __init__(self, folder: Path) -> None:
-        self.checkpoint = RunCheckpoint(folder, needs_best=False)
+        self.checkpoint = RunCheckpoint(folder, needs_best=False, on_start=Mock())
         self.trainer = Mock(fast_dev_run=False, is_global_zero=True, global_step=0)
 
     def save(self, value: float) -> None:
@@ -56,5 +56,5 @@ def test_processes_of_a_run_save_together_though_the_first_one_is_faster(tmp_pat
             trainer.configure_mock(check_val_every_n_epoch=1, max_steps=-1, accumulate_grad_batches=1)
             trainer.save_checkpoint = Mock(side_effect=lambda path, weights_only: path.touch())
             trainer.strategy.broadcast = broadcast
-            RunCheckpoint(tmp_path, needs_best=False).on_train_start(trainer, Mock())
+            RunCheckpoint(tmp_path, needs_best=False, on_start=Mock()).on_train_start(trainer, Mock())
             assert trainer.save_checkpoint.call_count == saves

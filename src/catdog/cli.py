@@ -112,12 +112,12 @@ def _hint(name: str, names: Iterable[str], prefix: str = "") -> str:
 
 
 @contextmanager
-def interruptible(folder: Path) -> Iterator[Callable[["Trainer", Any], None]]:
+def interruptible(folder: Path) -> Iterator[Callable[["Trainer"], None]]:
     """Let a signal raise an InterruptedRunError; checkpoints are atomic, so that may be anywhere.
 
     A second Ctrl-C raises KeyboardInterrupt, other signals after the first change nothing. Signals that somebody
-    handles already, as submitit does in its jobs, are left alone. Yields a hook for the trainer's `on_train_start` and
-    so on: Lightning's own answer to SIGTERM, which waits for the other processes, would come first.
+    handles already, as submitit does in its jobs, are left alone. Yields what is to be called when a trainer starts:
+    Lightning's own answer to SIGTERM, which waits for the other processes, would come first.
     """
     received: list[int] = []
     trainers: list[Trainer] = []
@@ -140,8 +140,8 @@ def interruptible(folder: Path) -> Iterator[Callable[["Trainer", Any], None]]:
         )
         return InterruptedRunError(f"interrupted by {signal.Signals(received[0]).name}; {how}", received[0])
 
-    def listen(*trainer_and_module: Any) -> None:
-        trainers.extend(trainer_and_module[:1])
+    def listen(*trainer: "Trainer") -> None:
+        trainers.extend(trainer)
         for number in replaced:
             signal.signal(number, receive)
 
@@ -195,7 +195,7 @@ def train(config: DictConfig) -> float | None:
 
 
 def _run(
-    config: dict[str, Any], folder: Path, sweeping: bool, moved: bool, listen: Callable[["Trainer", Any], None]
+    config: dict[str, Any], folder: Path, sweeping: bool, moved: bool, listen: Callable[["Trainer"], None]
 ) -> dict[str, Any] | None:
     """Build what the configuration names, and train it.
 
@@ -204,11 +204,10 @@ def _run(
         folder: the run's.
         sweeping: whether this is one of several runs.
         moved: whether Hydra has changed the working directory.
-        listen: hook for the start of training and testing.
+        listen: to be called when a trainer starts.
     """
     _check(config, sweeping)
     from lightning import seed_everything  # here, because PyTorch takes seconds that --help need not wait for
-    from lightning.pytorch.callbacks import LambdaCallback
 
     from catdog import training
 
@@ -226,11 +225,9 @@ def _run(
             config=config,
             ckpt_path=config["ckpt_path"],
             test_weights=config["test_weights"],
-            callbacks=[
-                LambdaCallback(on_train_start=listen, on_test_start=listen, on_predict_start=listen),
-                *(_build(config["callbacks"], name) for name in config["callbacks"] or ()),
-            ],
+            callbacks=[_build(config["callbacks"], name) for name in config["callbacks"] or ()],
             loggers=[_build(config["logger"], name, folder) for name in config["logger"] or ()],
+            on_start=listen,
         )
     if metrics is None:
         logger.info("fast_dev_run: everything runs; no result is left")

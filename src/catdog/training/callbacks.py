@@ -5,7 +5,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class RunCheckpoint(Checkpoint):
     Args:
         folder: where `last.ckpt` and `best.ckpt` are written.
         needs_best: whether the best weights are going to be tested.
+        on_start: called with the trainer when it starts to train, test or predict.
 
     Attributes:
         rows: a dict for every training step at which an epoch or a validation ended, with `epoch` (from 1), `step`
@@ -50,10 +51,10 @@ class RunCheckpoint(Checkpoint):
         best_steps: of each replica the training step with its lowest validation loss.
     """
 
-    def __init__(self, folder: Path, needs_best: bool) -> None:
+    def __init__(self, folder: Path, needs_best: bool, on_start: Callable[[Trainer], None]) -> None:
         self.rows: list[dict[str, Any]] = []
         self.best_steps: list[int] = []
-        self._folder, self._needs_best = folder, needs_best
+        self._folder, self._needs_best, self._on_start = folder, needs_best, on_start
         self._losses: list[float] = []  # of each replica the lowest
         self._weights: dict[str, Tensor] = {}  # of each replica those at its best step
         self._saved_step, self._saved_at, self._started = -1, -math.inf, 0.0
@@ -65,6 +66,7 @@ class RunCheckpoint(Checkpoint):
         Raises:
             InputError: the best weights are going to be tested, but training ends before the first validation.
         """
+        self._on_start(trainer)
         epoch, first = trainer.num_training_batches, trainer.val_check_batch or 0
         first += ((trainer.check_val_every_n_epoch or 1) - 1) * epoch
         limits = (trainer.max_epochs, epoch), (trainer.max_steps, trainer.accumulate_grad_batches)
@@ -76,6 +78,14 @@ class RunCheckpoint(Checkpoint):
             epochs = trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None
             bar_format = BAR if epochs else None
             self._bar = tqdm(total=epochs, initial=trainer.current_epoch, leave=False, bar_format=bar_format)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell of the start."""
+        self._on_start(trainer)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell of the start."""
+        self._on_start(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""

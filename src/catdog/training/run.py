@@ -45,6 +45,7 @@ def run(
     test_weights: str = "best",
     callbacks: Sequence[Callback] = (),
     loggers: Sequence[Logger] = (),
+    on_start: Callable[[Trainer], None] = lambda trainer: None,
 ) -> dict[str, Any] | None:
     """Train, test and record one network; everything it leaves lies in `folder`.
 
@@ -59,6 +60,7 @@ def run(
         test_weights: which weights are tested: "best", those with the lowest validation loss, or "last".
         callbacks: further ones.
         loggers: further ones; TensorBoard is always on.
+        on_start: called with the trainer when it starts to train, test or predict.
 
     Returns:
         The record, as in `metrics.json`, which is written last: a folder that has one is a finished run. None after
@@ -72,7 +74,7 @@ def run(
     if ckpt_path is not None and Path(ckpt_path).resolve().is_relative_to(folder.resolve()):
         raise InputError(f"ckpt_path: '{ckpt_path}' lies in the run's own folder, which is resumed without ckpt_path")
     with _without_remarks():
-        history = RunCheckpoint(folder / "checkpoints", needs_best=test_weights == "best")
+        history = RunCheckpoint(folder / "checkpoints", test_weights == "best", on_start)
         trainer = build_trainer(
             callbacks=[history, *callbacks],
             logger=[TensorBoardLogger(folder, name="", version="", default_hp_metric=False), *loggers],
