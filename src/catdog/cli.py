@@ -171,7 +171,10 @@ def train(config: DictConfig) -> float | None:
     hydra_config = HydraConfig.get()
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     folder = Path(hydra_config.runtime.output_dir)
-    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    try:
+        plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    except OmegaConfBaseException as error:
+        sys.exit(f"catdog: {' '.join(str(error).split())}")
     try:
         with interruptible(folder) as listen:
             metrics = _run(plain, folder, sweeping, bool(hydra_config.job.chdir), listen)
