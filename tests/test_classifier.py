@@ -294,3 +294,24 @@ def test_a_dead_replica_is_counted_and_the_others_go_on(train: Train, caplog: py
     assert [replica["val/dead"] for replica in record["replicas"]] == [0, 1, 0]
     assert [message for message in caplog.messages if "1 dead net(s):" in message]
     assert len({replica["val/loss"] for replica in record["replicas"]}) == 3
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec")
+@pytest.mark.filterwarnings("ignore:.*smaller than the logging interval")
+def test_validating_fitting_and_testing_follow_each_other_and_forget_what_was_interrupted(make_data: MakeData) -> None:
+    class Fail(Callback):
+        def on_test_batch_end(self, *args: Any) -> None:
+            raise RuntimeError("stop")
+
+    def trainer(*callbacks: Callback) -> Trainer:
+        return Trainer(accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False,
+                       enable_progress_bar=False, enable_model_summary=False, callbacks=list(callbacks))  # fmt: skip
+
+    model, data = make_classifier(hidden=[4], image_size=16), make_data()
+    trainer().validate(model, data, verbose=False)
+    trainer().fit(model, data)
+    before = trainer().test(model, data, verbose=False)
+    with pytest.raises(RuntimeError, match="stop"):
+        trainer(Fail()).test(model, data, verbose=False)
+    assert trainer().test(model, data, verbose=False) == before
+    trainer().fit(model.train(), data)

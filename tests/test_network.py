@@ -84,3 +84,14 @@ def test_hog_is_seen_besides_pixels_and_is_no_part_of_the_pixels_weights() -> No
 def test_a_normalized_layer_of_one_unit_is_refused() -> None:
     with pytest.raises(InputError, match=r"makes a hidden layer of one unit constant; got model.hidden=\[5, 1\]"):
         FullyConnected(2, [5, 1], seeds=[0], normalization="layer")
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_the_logits_depend_on_the_activations_that_are_given(replicas: int) -> None:
+    network = FullyConnected(2, [5, 3], seeds=range(replicas), normalization="layer")
+    images = torch.randn(4, 3, 2, 2)
+    *hidden, logits = network.activations(images)
+    torch.testing.assert_close(logits.squeeze(2), network(images))
+    assert all(
+        slope.shape == own.shape for slope, own in zip(torch.autograd.grad(logits.sum(), hidden), hidden, strict=True)
+    )

@@ -74,6 +74,10 @@ def one_line_errors() -> Iterator[None]:
         sys.stdout.flush()
     except (InputError, HydraException, OmegaConfBaseException) as error:
         sys.exit(f"catdog: {explain(error)}")
+    except ValueError as error:
+        if "Config group override" not in str(error):
+            raise
+        sys.exit(f"catdog: {error}; an empty list is written as 'callbacks=[]'")
     except KeyboardInterrupt:
         sys.exit("catdog: interrupted")
     except BrokenPipeError:
@@ -271,6 +275,9 @@ def _check(config: dict[str, Any], sweeping: bool) -> None:
     if sweeping and devices != 1 and "SLURM_NTASKS" not in os.environ:
         # Lightning starts its other processes with this very command line: each would be the whole sweep again.
         raise InputError(f"trainer.devices must be 1 in a sweep, got {devices}")
+    for key in ("max_epochs", "max_steps", "accumulate_grad_batches"):
+        if config["trainer"].get(key) is not None:
+            check_whole_number(f"trainer.{key}", config["trainer"][key], least=-1)
     check_whole_number("seed", config["seed"], least=0, most=LARGEST_SEED)
 
 
@@ -303,7 +310,7 @@ def _build_trainer(config: dict[str, Any], **own: Any) -> "Trainer":
         if missing := re.search(r"`(\w+)Accelerator` can not run", str(error)):
             sentence = f"no {missing[1]} device (trainer=auto and trainer=cpu run on any machine)"
             raise UnavailableError(sentence) from error
-        raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+        raise InputError(f"trainer: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
 def _tell(metrics: dict[str, Any], folder: Path) -> None:

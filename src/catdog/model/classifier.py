@@ -9,14 +9,13 @@ from lightning import LightningModule
 from torch import Tensor
 
 from catdog.errors import check_choice, check_whole_number
-from catdog.model.features import collect_images
+from catdog.model.features import FIT_IMAGES, collect_images
 from catdog.model.metrics import build_metrics, cross_entropy, mean_logits
 from catdog.model.network import FullyConnected
 from catdog.model.optimization import build_optimizer, check_options, cosine
 from catdog.model.views import slight_views
 from catdog.names import net_title
 
-FIT_IMAGES = 6400  # training images that features are fitted to
 Batch = tuple[Tensor, Tensor]  # images, labels
 
 
@@ -29,21 +28,18 @@ class CatDogClassifier(LightningModule):
     are then their means, and their standard deviations as `val/acc_sd` and so on. See also `FullyConnected`.
 
     Args:
-        hidden, image_size, activation, normalization, whitening, hog: of the networks, see `FullyConnected`; principal
-            components are fitted to training images at the start of `Trainer.fit`.
+        hidden, image_size, activation, normalization: of the networks, see `FullyConnected`.
+        whitening, hog: likewise; fitted to training images at the start of the first `Trainer.fit`.
         replicas: number of networks.
         lr: learning rate.
-        optimizer: name of a class in `torch.optim`.
-        weight_decay: of the weights, not of biases and norms.
-        schedule: of the learning rate: "constant" or "cosine", see `cosine_factor`.
-        warmup: fraction of the training steps in which the cosine's learning rate rises.
+        optimizer: name of a class in `torch.optim`; `weight_decay` is of the weights, not of biases and norms.
+        schedule: of the learning rate: "constant" or "cosine", with `warmup`; see `cosine_factor`.
         test_time_augmentation: test and predict with the mean probability over `slight_views`.
         class_names: names of class 0 and class 1; a data module that has names overrides them.
         seed: of the initial weights; the replicas' are seed, seed + 1, seed + 2 …
 
     Attributes:
-        replica_metrics: last logged metrics of each replica, float32 (replicas,), and `val/dead`, 1 for a dead net: its
-            output is the same for all photos.
+        replica_metrics: last logged metrics, float32 (replicas,), and `val/dead`: 1 where the output is constant.
 
     Raises:
         InputError: an argument makes no sense.
@@ -101,7 +97,6 @@ class CatDogClassifier(LightningModule):
 
     def on_fit_start(self) -> None:
         """Fit the features to training images, unless a checkpoint has brought them."""
-        self._outputs.clear()  # of a training that was interrupted
         if not self.network.fitted:
             self.trainer.fit_loop.setup_data()
             images = collect_images(self.trainer.train_dataloader, FIT_IMAGES // self.trainer.world_size)
@@ -110,21 +105,23 @@ class CatDogClassifier(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the loss: the sum of the replicas' mean losses, so that no gradient depends on another replica."""
-        return self._shared_step(batch, self.network(batch[0]), "train")
+        return self._shared_step(batch, batch_idx, self.network(batch[0]), "train")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the loss as in training, without test-time augmentation."""
-        return self._shared_step(batch, self.network(batch[0]), "val")
+        return self._shared_step(batch, batch_idx, self.network(batch[0]), "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the loss."""
-        return self._shared_step(batch, self.logits(batch[0]), "test")
+        return self._shared_step(batch, batch_idx, self.logits(batch[0]), "test")
 
     def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:
         """Compute the probability of class 1, shaped as `forward`, of a batch with or without labels."""
         return self(batch if isinstance(batch, Tensor) else batch[0]).sigmoid()
 
-    def _shared_step(self, batch: Batch, logits: Tensor, split: str) -> Tensor:
+    def _shared_step(self, batch: Batch, batch_idx: int, logits: Tensor, split: str) -> Tensor:
+        if batch_idx == 0:
+            self._outputs.pop(split, None)  # of an epoch that was interrupted
         labels = batch[1].to(logits.dtype)
         # Metrics are updated once per epoch: an update of theirs takes as long as the training step of a small net.
         self._outputs[split].append((logits.detach().float(), labels))
@@ -142,10 +139,11 @@ class CatDogClassifier(LightningModule):
         """Log the test metrics."""
         self._log_metrics("test")
 
+    @torch.inference_mode(False)  # else the metrics' states could not be used in training after a test
     def _log_metrics(self, split: str) -> None:
         """Log each metric's mean over the replicas, and their standard deviation where there are several."""
-        if not (batches := self._outputs.pop(split, [])):  # a subclass has steps of its own
-            return
+        if not (batches := self._outputs.pop(split, [])):
+            return  # a subclass has steps of its own
         logits, labels = (torch.cat(column, dim=-1) for column in zip(*batches, strict=True))
         if split == "val" and len(labels) > 1:
             self.replica_metrics["val/dead"] = (logits == logits[:, :1]).all(dim=1).cpu().float()

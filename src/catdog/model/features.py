@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from catdog.errors import InputError
 
+FIT_IMAGES = 6400  # training images that features are fitted to
 POWER_ITERATIONS, OVERSAMPLING = 3, 16  # of the randomized PCA; extra components make those kept nearly exact
 ORIENTATIONS = 8  # bins of HOG, over half a turn
 CELL = 4  # pixels: height and width of a HOG cell

@@ -131,7 +131,13 @@ class RunCheckpoint(Checkpoint):
         ]
 
     def load_best(self, trainer: Trainer, model: LightningModule) -> None:
-        """Give the module each replica's best weights, and save them in `best.ckpt`."""
+        """Give the module each replica's best weights, and save them in `best.ckpt`.
+
+        Raises:
+            InputError: there was no validation.
+        """
+        if not self._weights:
+            raise InputError("training ended before the first validation; add test_weights=last")
         model.load_state_dict(self._weights)
         self._save(trainer, "best.ckpt", weights_only=True)
 
