@@ -3,13 +3,13 @@
 import hydra
 from omegaconf import DictConfig
 
-from catdog import cli
+from catdog import cli, job
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(config: DictConfig) -> float | None:
     """Train one network as the configuration says; return its validation accuracy, which searches maximize."""
-    return cli.train(config)
+    return job.train(config)
 
 
 if __name__ == "__main__":

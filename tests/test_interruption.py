@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from lightning import Callback
 
-from catdog.cli import SIGNALS, interruptible, save_outcome
 from catdog.data import SyntheticSource
 from catdog.errors import InterruptedRunError
+from catdog.interruption import SIGNALS, interruptible
+from catdog.job import save_outcome
 from conftest import ROOT, Train
 from test_training import assert_same_weights, without_times
 

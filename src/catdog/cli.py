@@ -1,60 +1,30 @@
-"""The command line: a configuration becomes a run, a signal ends it in order, bad input is reported as one line."""
+"""Commands: bad input is reported as one line, with the nearest right key or option."""
 
 import errno
 import io
-import json
-import logging
 import os
 import re
 import signal
 import sys
-import threading
-import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
-from hydra.experimental.callback import Callback
-from hydra.types import RunMode
-from hydra.utils import instantiate, to_absolute_path
-from omegaconf import DictConfig, OmegaConf
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from catdog.errors import (
-    LARGEST_SEED,
-    InputError,
-    InterruptedRunError,
-    UnavailableError,
-    check_whole_number,
-    nearest,
-)
-from catdog.files import write_atomically
-from catdog.names import describe
-
-if TYPE_CHECKING:
-    from lightning import Trainer
-
-logger = logging.getLogger(__name__)
+from catdog.errors import InputError, suggestion
+from catdog.interruption import SIGNALS
 
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises its errors, and `one_line_errors` reports them
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Ctrl-C; `kill` and schedulers; SLURM before a time limit
-OUTCOME = "outcome.json"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, and limit on a file's size
-UNWRITABLE = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS)
-KEYS = ("data", "model", "trainer", "callbacks", "logger", "seed", "test_weights", "ckpt_path")
 REFUSED = {
     "trainer.callbacks": "callbacks=NAME or 'callbacks=[NAME,NAME]' adds to the run's own, see conf/callbacks/",
     "trainer.logger": "logger=NAME or 'logger=[NAME,NAME]' adds to TensorBoard, see conf/logger/",
     "trainer.default_root_dir": "hydra.run.dir=FOLDER is the run's folder",
     "trainer.plugins": "plugins are for Python; see docs/library.md",
 }
-UNNAMED = ("study", "data.root", "data.cache_dir", "ckpt_path")  # as conf/train.yaml: they do not name a job's folder
 
 
 @contextmanager
@@ -93,10 +63,10 @@ def explain(error: Exception) -> str:
         return str(error)
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={name}: conf/{group}/ has {', '.join(error.options)}{_hint(name, error.options)}"
+        return f"{group}={name}: conf/{group}/ has {', '.join(error.options)}{suggestion(name, error.options)}"
     if isinstance(error, OSError):
-        hint = "; make room and repeat the command: what was saved before is whole" if error.errno in FULL else ""
-        return f"{error.filename or 'the output'}: {error.strerror or error}{hint}"
+        advice = "; make room and repeat the command: what was saved before is whole" if error.errno in FULL else ""
+        return f"{error.filename or 'the output'}: {error.strerror or error}{advice}"
     if ambiguous := re.search(r"Ambiguous value for argument '(([^=']+)=([^']*))'", str(error)):
         argument, key, value = ambiguous.groups()
         return f"{argument}: did you mean '{key}=[{value}]'? With -m, values separated by commas are tried one by one"
@@ -106,265 +76,6 @@ def explain(error: Exception) -> str:
             return f"{cause.full_key} is set by catdog: {REFUSED[cause.full_key]}"
         parent, _, name = cause.full_key.rpartition(".")
         keys = [str(key) for key in cast(Any, cause.parent_node or {})] + ([] if parent else ["experiment", "study"])
-        return f"there is no key {cause.full_key}{_hint(name, keys, f'{parent}.' if parent else '')}"
+        return f"there is no key {cause.full_key}{suggestion(name, keys, f'{parent}.' if parent else '')}"
     argument = f"{error.override}: " if isinstance(error, OverrideParseException) else ""
     return argument + " ".join(str(error).split())
-
-
-def _hint(name: str, names: Iterable[str], prefix: str = "") -> str:
-    return "".join(f"; did you mean {prefix}{match}?" for match in nearest(name, names))
-
-
-@contextmanager
-def interruptible(folder: Path) -> Iterator[Callable[["Trainer"], None]]:
-    """Let a signal raise an InterruptedRunError; checkpoints are atomic, so that may be anywhere.
-
-    A second Ctrl-C raises KeyboardInterrupt, other signals after the first change nothing. Signals that somebody
-    handles already, as submitit does in its jobs, are left alone. Yields what is to be called when a trainer starts:
-    Lightning's own answer to SIGTERM, which waits for the other processes, would come first.
-    """
-    received: list[int] = []
-    trainers: list[Trainer] = []
-
-    def receive(number: int, frame: FrameType | None) -> None:
-        if received:
-            return
-        received.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS[1:])  # until the process ends: they would cost the record
-        launcher: Any = trainers[-1].strategy.launcher if trainers else None
-        if launcher is not None and number != signal.SIGINT:  # a terminal sends Ctrl-C to all processes itself
-            launcher.kill(number)
-        raise interrupted()
-
-    def interrupted() -> InterruptedRunError:
-        last = folder / "checkpoints" / "last.ckpt"
-        how = (
-            f"the same command in its folder, or ckpt_path={last}, resumes it" if last.exists() else "no checkpoint yet"
-        )
-        return InterruptedRunError(f"interrupted by {signal.Signals(received[0]).name}; {how}", received[0])
-
-    def listen(*trainer: "Trainer") -> None:
-        trainers.extend(trainer)
-        for number in replaced:
-            signal.signal(number, receive)
-
-    numbers = SIGNALS if threading.current_thread() is threading.main_thread() else ()
-    unset = (signal.SIG_DFL, signal.default_int_handler)
-    replaced = {number: old for number in numbers if (old := signal.getsignal(number)) in unset}
-    listen()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    try:
-        yield listen
-    except Exception as error:
-        if received:  # whatever else it has led to
-            raise interrupted() from error
-        raise
-    finally:
-        for number, handler in replaced.items():
-            signal.signal(number, handler)
-    if received:
-        raise interrupted()
-
-
-def train(config: DictConfig) -> float | None:
-    """Run what the configuration says, and return the validation accuracy.
-
-    In a sweep, a run that fails leaves its traceback in its log and None here, and the others go on.
-    """
-    hydra_config = HydraConfig.get()
-    sweeping = hydra_config.mode == RunMode.MULTIRUN
-    folder = Path(hydra_config.runtime.output_dir)
-    try:
-        plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
-    except OmegaConfBaseException as error:
-        sys.exit(f"catdog: {' '.join(str(error).split())}")
-    try:
-        with interruptible(folder) as listen:
-            metrics = _run(plain, folder, sweeping, bool(hydra_config.job.chdir), listen)
-    except InterruptedRunError as error:
-        save_outcome(folder, plain, "interrupted", error)
-        if _is_first_process():
-            print(f"catdog: {error}", file=sys.stderr)
-        sys.exit(128 + error.number)  # as a shell reports signals; in a sweep, no other run is started
-    except Exception as error:
-        save_outcome(folder, plain, "skipped" if isinstance(error, UnavailableError) else "failed", error)
-        if not sweeping and (isinstance(error, InputError) or getattr(error, "errno", None) in UNWRITABLE):
-            sys.exit(f"catdog: {explain(error)}")  # here, because Hydra prints a line of its own about errors
-        if not sweeping:
-            raise
-        if isinstance(error, UnavailableError):
-            logger.info("skipped: %s", error)
-        else:
-            logger.exception("failed")
-        return None
-    return metrics.get("val/acc") if metrics else None
-
-
-def _run(
-    config: dict[str, Any], folder: Path, sweeping: bool, moved: bool, listen: Callable[["Trainer"], None]
-) -> dict[str, Any] | None:
-    """Build what the configuration names, and train it.
-
-    Args:
-        config: resolved, plain values.
-        folder: the run's.
-        sweeping: whether this is one of several runs.
-        moved: whether Hydra has changed the working directory.
-        listen: to be called when a trainer starts.
-    """
-    _check(config, sweeping)
-    from lightning import seed_everything  # here, because PyTorch takes seconds that --help need not wait for
-
-    from catdog import training
-
-    seed_everything(config["seed"], verbose=False)
-    if moved:
-        for group, key in ((config["data"], "root"), (config["data"], "cache_dir"), (config, "ckpt_path")):
-            group[key] = group.get(key) and to_absolute_path(group[key])
-    data, model = _build(config, "data"), _build(config, "model")
-    with _reported_as_input():
-        metrics = training.run(
-            data,
-            model,
-            lambda **own: _build_trainer(config, **own),
-            folder=folder,
-            config=config,
-            ckpt_path=config["ckpt_path"],
-            test_weights=config["test_weights"],
-            callbacks=[_build(config["callbacks"], name) for name in config["callbacks"] or ()],
-            loggers=[_build(config["logger"], name, folder) for name in config["logger"] or ()],
-            on_start=listen,
-        )
-    if metrics is None:
-        logger.info("fast_dev_run: everything runs; no result is left")
-    elif _is_first_process():
-        _tell(metrics, folder)
-    return metrics
-
-
-@contextmanager
-def _reported_as_input() -> Iterator[None]:
-    """Turn what Lightning itself raises about its flags into an InputError."""
-    try:
-        yield
-    except Exception as error:
-        frames = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)]
-        if isinstance(error, InputError) or not frames[-1].startswith("lightning."):
-            raise
-        raise InputError(f"trainer: {' '.join(str(error).split())}") from error
-
-
-def _is_first_process() -> bool:
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
-
-
-def _check(config: dict[str, Any], sweeping: bool) -> None:
-    """Raise an InputError for what would be ignored in silence, or cannot work."""
-    for key in config:
-        if key not in KEYS:
-            raise InputError(f"there is no key {key}{_hint(key, KEYS)}")
-    for key, instead in REFUSED.items():
-        if key.removeprefix("trainer.") in config["trainer"]:
-            raise InputError(f"{key} is set by catdog: {instead}")
-    strategy, devices = str(config["trainer"].get("strategy")), config["trainer"].get("devices")
-    if strategy.endswith(("_spawn", "_fork", "_notebook")):
-        raise InputError(
-            f"trainer.strategy={strategy} loses what its processes collect; strategy=ddp does the same work"
-        )
-    if sweeping and devices != 1 and "SLURM_NTASKS" not in os.environ:
-        # Lightning starts its other processes with this very command line: each would be the whole sweep again.
-        raise InputError(f"trainer.devices must be 1 in a sweep, got {devices}")
-    for key in ("max_epochs", "max_steps", "accumulate_grad_batches"):
-        if config["trainer"].get(key) is not None:
-            check_whole_number(f"trainer.{key}", config["trainer"][key], least=-1)
-    check_whole_number("seed", config["seed"], least=0, most=LARGEST_SEED)
-
-
-def _build(parent: dict[str, Any], name: str, save_dir: Path | None = None, **options: Any) -> Any:
-    """Build the object that a node of the configuration names; `save_dir` takes the place of a null of that name.
-
-    Raises:
-        InputError: the object refuses its arguments, or cannot be imported.
-    """
-    node = parent[name]
-    if save_dir is not None and node.get("save_dir", "") is None:
-        node = node | {"save_dir": str(save_dir)}
-    try:
-        return instantiate(node, **options, _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, InputError):
-            raise cause from error
-        if isinstance(cause, TypeError | ImportError | ValueError):
-            raise InputError(f"{name}: {' '.join(str(cause).split())}") from error
-        raise
-
-
-def _build_trainer(config: dict[str, Any], **own: Any) -> "Trainer":
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
-    try:
-        return cast("Trainer", _build(config, "trainer", _partial_=True)(**own))
-    except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
-        if missing := re.search(r"`(\w+)Accelerator` can not run", str(error)):
-            sentence = f"no {missing[1]} device (trainer=auto and trainer=cpu run on any machine)"
-            raise UnavailableError(sentence) from error
-        raise InputError(f"trainer: {' '.join(str(error).split()) or type(error).__name__}") from error
-
-
-def _tell(metrics: dict[str, Any], folder: Path) -> None:
-    """Log the result, and what to do next."""
-    epochs = sorted({replica["tested_epoch"] for replica in metrics["replicas"] if replica["tested_epoch"]})
-    logger.info(
-        "%s\n"
-        "  on %d test photos, with the weights of epoch %s; the larger class is %.3f of all photos\n"
-        "  figure      %s\n"
-        "  checkpoints %s\n"
-        "  dashboard   tensorboard --logdir %s\n"
-        "  try it      python scripts/predict.py %s PHOTO",
-        describe(metrics), metrics["tested"], ", ".join(map(str, epochs or [metrics["epochs"]])), metrics["chance"],
-        folder / "curves.png", folder / "checkpoints", folder, folder,
-    )  # fmt: skip
-
-
-def save_outcome(folder: Path, config: dict[str, Any], status: str, error: BaseException) -> None:
-    """Write `outcome.json` for a run without a result, and why: "skipped", "interrupted" or "failed"."""
-    if not _is_first_process():
-        return  # others end because the first one does, with errors that say nothing
-    foreseen = isinstance(error, InputError | InterruptedRunError)
-    outcome = {
-        "status": status,
-        "reason": str(error) if foreseen else f"{type(error).__name__}: {error}",
-        "accelerator": config["trainer"]["accelerator"],
-        "config": config,
-    }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / OUTCOME, json.dumps(outcome, indent=2, default=str))
-    except OSError:  # on a full disk there is no room for this either
-        logger.warning("'%s' could not be written", folder / OUTCOME)
-
-
-class ReportCallback(Callback):
-    """Compares all runs of a multirun at its end, and gives it a failing exit status where one has failed."""
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse a sweep over keys that do not name folders, because its jobs would share one."""
-        for override in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task)):
-            if override.is_sweep_override() and override.key_or_group in UNNAMED:
-                sys.exit(  # Hydra turns other exceptions into warnings
-                    f"catdog: a sweep over {override.key_or_group} would put several jobs into one folder; give one "
-                    "value at a time, each with its own hydra.sweep.dir=FOLDER"
-                )
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write the report into the sweep's folder."""
-        from catdog import report  # here, so that plain runs and --help need not wait for pandas
-
-        folder = Path(config.hydra.sweep.dir)
-        comparison = report.compare([folder])
-        comparison.save(folder)
-        print(f"\n{comparison}\ntable, verdict and figure: {folder / 'comparison.md'}")
-        if comparison.failed:
-            sys.exit(f"catdog: {comparison.failed} runs failed; the table says which, and why")

@@ -53,16 +53,15 @@ def check_choice(key: str, value: object, choices: Collection[object]) -> None:
     """Raise an InputError unless the value of this configuration key is one of some choices."""
     if (type(value), value) not in [(type(choice), choice) for choice in choices]:  # True is no 1
         *others, last = (str(choice).lower() if isinstance(choice, bool) else str(choice) for choice in choices)
-        similar = nearest(value, map(str, choices)) if isinstance(value, str) else []
-        hint = "".join(f"; did you mean {name}?" for name in similar)
+        hint = suggestion(value, map(str, choices)) if isinstance(value, str) else ""
         raise InputError(f"{key} must be {', '.join(others)} or {last}, got {value!r}{hint}")
 
 
-def nearest(name: str, names: Iterable[str]) -> list[str]:
-    """Find the name most like a mistyped one, the first of equals, whatever its case; none if no name is similar."""
+def suggestion(name: str, names: Iterable[str], prefix: str = "") -> str:
+    """Suggest the name most like a mistyped one, the first of equals, whatever its case; "" if no name is similar."""
     likeness = {other: SequenceMatcher(None, name.lower(), other.lower()).ratio() for other in names}
-    best = max(likeness, key=lambda other: likeness[other], default=None)
-    return [best] if best is not None and likeness[best] >= LEAST_LIKENESS else []
+    best = max(likeness, key=lambda other: likeness[other], default=name)
+    return f"; did you mean {prefix}{best}?" if likeness.get(best, 0) >= LEAST_LIKENESS else ""
 
 
 def check_path(key: str, value: object) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+OUTCOME = "outcome.json"  # of a run without a result
+
 
 def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
     """Write beside the place and rename, so that a file with the right name is always whole."""

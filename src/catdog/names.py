@@ -1,4 +1,4 @@
-"""How names are shown: of files, of classes, of networks and their results."""
+"""Display names of files, classes, networks and their results."""
 
 import math
 from collections.abc import Sequence

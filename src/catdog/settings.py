@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 
 from catdog.errors import InputError
+from catdog.files import OUTCOME
 from catdog.names import net_name
-from catdog.training.run_folder import METRICS, OUTCOME
+from catdog.training.run_folder import METRICS
 
 # What tells runs of one setting apart, and what data.image_size tells already; everything else in the configuration
 # but the loggers makes the setting.

@@ -112,7 +112,7 @@ def _transfer(archive: Archive, partial: Path) -> None:
 
 
 def _first_byte(response: HTTPResponse, archive: Archive, have: int) -> int:
-    """Where in the file the answer begins; refuses one of another size before anything is written."""
+    """Find the position in the file where the answer begins; refuse one of another size before writing."""
     if response.status != 206:
         start, total = 0, response.length
     elif match := re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "")):
@@ -147,7 +147,7 @@ def _digest(path: Path) -> str:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether trying again has a chance. Without a network, or with the disk full, it has none."""
+    """Tell whether a retry could succeed; without a network, or with the disk full, it could not."""
     if isinstance(error, HTTPError):
         return error.code in (408, 416, 429) or error.code >= 500
     return isinstance(error, BROKEN)

@@ -1,4 +1,4 @@
-"""What a run's TensorBoard shows besides curves."""
+"""Graph, pictures and hyperparameters of a run, for TensorBoard."""
 
 from typing import Any
 

@@ -138,7 +138,7 @@ class FullyConnected(nn.Module):
 
     @property
     def fitted(self) -> bool:
-        """Whether the features are fitted; True where there are none to fit."""
+        """True if the features are fitted, or there are none to fit."""
         return all(whitening is None or whitening.fitted for whitening in (self.whitening, self.hog_whitening))
 
     def fit(self, images: Tensor) -> None:

@@ -60,4 +60,4 @@ def cosine_factor(step: int, steps: int, warmup: float) -> float:
     rise = warmup * steps
     if step < rise:
         return min((step + 1) / rise, 1)
-    return 0.5 * (1 + math.cos(math.pi * min((step - rise) / max(steps - rise, 1), 1)))
+    return 0.5 * (1 + math.cos(math.pi * min((step - rise) / (steps - rise), 1)))

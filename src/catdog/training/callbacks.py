@@ -80,11 +80,11 @@ class RunCheckpoint(Checkpoint):
             self._bar = tqdm(total=epochs, initial=trainer.current_epoch, leave=False, bar_format=bar_format)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tell of the start."""
+        """Call `on_start`."""
         self._on_start(trainer)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tell of the start."""
+        """Call `on_start`."""
         self._on_start(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

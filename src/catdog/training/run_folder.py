@@ -1,4 +1,4 @@
-"""What a run's folder already holds, so that a repeated command does only what is missing."""
+"""The folder of a run: prepared, resumed, and its checkpoints read."""
 
 import json
 import logging
@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from catdog.errors import InputError
-from catdog.files import hold, write_atomically
+from catdog.files import OUTCOME, hold, write_atomically
 
 logger = logging.getLogger(__name__)
 
-METRICS, OUTCOME = "metrics.json", "outcome.json"
+METRICS = "metrics.json"
 IDENTITY = "identity.json"  # what the result depends on: the configuration and the photos
 PRODUCTS = (
     IDENTITY, METRICS, OUTCOME, "checkpoints", "predictions.csv", "curves.png", "unreadable.csv", "events.*",

@@ -1,0 +1,68 @@
+"""Signals that end a run in order."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from catdog.errors import InterruptedRunError
+
+if TYPE_CHECKING:
+    from lightning import Trainer
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Ctrl-C; `kill` and schedulers; SLURM before a time limit
+
+
+@contextmanager
+def interruptible(folder: Path) -> Iterator[Callable[["Trainer"], None]]:
+    """Let a signal raise an InterruptedRunError; checkpoints are atomic, so that may be anywhere.
+
+    A second Ctrl-C raises KeyboardInterrupt, other signals after the first change nothing. Signals that somebody
+    handles already, as submitit does in its jobs, are left alone. Yields what is to be called when a trainer starts:
+    Lightning's own answer to SIGTERM, which waits for the other processes, would come first.
+    """
+    received: list[int] = []
+    trainers: list[Trainer] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if received:
+            return
+        received.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS[1:])  # until the process ends: they would cost the record
+        launcher: Any = trainers[-1].strategy.launcher if trainers else None
+        if launcher is not None and number != signal.SIGINT:  # a terminal sends Ctrl-C to all processes itself
+            launcher.kill(number)
+        raise interrupted()
+
+    def interrupted() -> InterruptedRunError:
+        last = folder / "checkpoints" / "last.ckpt"
+        how = (
+            f"the same command in its folder, or ckpt_path={last}, resumes it" if last.exists() else "no checkpoint yet"
+        )
+        return InterruptedRunError(f"interrupted by {signal.Signals(received[0]).name}; {how}", received[0])
+
+    def listen(*trainer: "Trainer") -> None:
+        trainers.extend(trainer)
+        for number in replaced:
+            signal.signal(number, receive)
+
+    numbers = SIGNALS if threading.current_thread() is threading.main_thread() else ()
+    unset = (signal.SIG_DFL, signal.default_int_handler)
+    replaced = {number: old for number in numbers if (old := signal.getsignal(number)) in unset}
+    listen()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    try:
+        yield listen
+    except Exception as error:
+        if received:  # whatever else it has led to
+            raise interrupted() from error
+        raise
+    finally:
+        for number, handler in replaced.items():
+            signal.signal(number, handler)
+    if received:
+        raise interrupted()

@@ -1,0 +1,247 @@
+"""A Hydra job: a configuration becomes a run."""
+
+import errno
+import json
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import InstantiationException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from hydra.utils import instantiate, to_absolute_path
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from catdog.cli import FULL, REFUSED, explain
+from catdog.errors import (
+    LARGEST_SEED,
+    InputError,
+    InterruptedRunError,
+    UnavailableError,
+    check_whole_number,
+    suggestion,
+)
+from catdog.files import OUTCOME, write_atomically
+from catdog.interruption import interruptible
+from catdog.names import describe
+
+if TYPE_CHECKING:
+    from lightning import Trainer
+
+logger = logging.getLogger(__name__)
+
+UNWRITABLE = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS)
+KEYS = ("data", "model", "trainer", "callbacks", "logger", "seed", "test_weights", "ckpt_path")
+
+
+def train(config: DictConfig) -> float | None:
+    """Run what the configuration says, and return the validation accuracy.
+
+    In a sweep, a run that fails leaves its traceback in its log and None here, and the others go on.
+    """
+    hydra_config = HydraConfig.get()
+    sweeping = hydra_config.mode == RunMode.MULTIRUN
+    folder = Path(hydra_config.runtime.output_dir)
+    try:
+        plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    except OmegaConfBaseException as error:
+        sys.exit(f"catdog: {' '.join(str(error).split())}")
+    try:
+        with interruptible(folder) as listen:
+            metrics = _run(plain, folder, sweeping, bool(hydra_config.job.chdir), listen)
+    except InterruptedRunError as error:
+        save_outcome(folder, plain, "interrupted", error)
+        if _is_first_process():
+            print(f"catdog: {error}", file=sys.stderr)
+        sys.exit(128 + error.number)  # as a shell reports signals; in a sweep, no other run is started
+    except Exception as error:
+        save_outcome(folder, plain, "skipped" if isinstance(error, UnavailableError) else "failed", error)
+        if not sweeping and (isinstance(error, InputError) or getattr(error, "errno", None) in UNWRITABLE):
+            sys.exit(f"catdog: {explain(error)}")  # here, because Hydra prints a line of its own about errors
+        if not sweeping:
+            raise
+        if isinstance(error, UnavailableError):
+            logger.info("skipped: %s", error)
+        else:
+            logger.exception("failed")
+        return None
+    return metrics.get("val/acc") if metrics else None
+
+
+def _run(
+    config: dict[str, Any], folder: Path, sweeping: bool, moved: bool, listen: Callable[["Trainer"], None]
+) -> dict[str, Any] | None:
+    """Build what the configuration names, and train it.
+
+    Args:
+        config: resolved, plain values.
+        folder: the run's.
+        sweeping: whether this is one of several runs.
+        moved: whether Hydra has changed the working directory.
+        listen: to be called when a trainer starts.
+    """
+    _check(config, sweeping)
+    from lightning import seed_everything  # here, because PyTorch takes seconds that --help need not wait for
+
+    from catdog import training
+
+    seed_everything(config["seed"], verbose=False)
+    if moved:
+        for group, key in ((config["data"], "root"), (config["data"], "cache_dir"), (config, "ckpt_path")):
+            group[key] = group.get(key) and to_absolute_path(group[key])
+    data, model = _build(config, "data"), _build(config, "model")
+    with _reported_as_input():
+        metrics = training.run(
+            data,
+            model,
+            lambda **own: _build_trainer(config, **own),
+            folder=folder,
+            config=config,
+            ckpt_path=config["ckpt_path"],
+            test_weights=config["test_weights"],
+            callbacks=[_build(config["callbacks"], name) for name in config["callbacks"] or ()],
+            loggers=[_build(config["logger"], name, folder) for name in config["logger"] or ()],
+            on_start=listen,
+        )
+    if metrics is None:
+        logger.info("fast_dev_run: everything runs; no result is left")
+    elif _is_first_process():
+        _tell(metrics, folder)
+    return metrics
+
+
+@contextmanager
+def _reported_as_input() -> Iterator[None]:
+    """Turn what Lightning itself raises about its flags into an InputError."""
+    try:
+        yield
+    except Exception as error:
+        frames = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)]
+        if isinstance(error, InputError) or not frames[-1].startswith("lightning."):
+            raise
+        raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _is_first_process() -> bool:
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
+def _check(config: dict[str, Any], sweeping: bool) -> None:
+    """Raise an InputError for what would be ignored in silence, or cannot work."""
+    for key in config:
+        if key not in KEYS:
+            raise InputError(f"there is no key {key}{suggestion(key, KEYS)}")
+    for key, instead in REFUSED.items():
+        if key.removeprefix("trainer.") in config["trainer"]:
+            raise InputError(f"{key} is set by catdog: {instead}")
+    strategy, devices = str(config["trainer"].get("strategy")), config["trainer"].get("devices")
+    if strategy.endswith(("_spawn", "_fork", "_notebook")):
+        raise InputError(
+            f"trainer.strategy={strategy} loses what its processes collect; strategy=ddp does the same work"
+        )
+    if sweeping and devices != 1 and "SLURM_NTASKS" not in os.environ:
+        # Lightning starts its other processes with this very command line: each would be the whole sweep again.
+        raise InputError(f"trainer.devices must be 1 in a sweep, got {devices}")
+    for key in ("max_epochs", "max_steps", "accumulate_grad_batches"):
+        if config["trainer"].get(key) is not None:
+            check_whole_number(f"trainer.{key}", config["trainer"][key], least=-1)
+    check_whole_number("seed", config["seed"], least=0, most=LARGEST_SEED)
+
+
+def _build(parent: dict[str, Any], name: str, save_dir: Path | None = None, **options: Any) -> Any:
+    """Build the object that a node of the configuration names; `save_dir` takes the place of a null of that name.
+
+    Raises:
+        InputError: the object refuses its arguments, or cannot be imported.
+    """
+    node = parent[name]
+    if save_dir is not None and node.get("save_dir", "") is None:
+        node = node | {"save_dir": str(save_dir)}
+    try:
+        return instantiate(node, **options, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, InputError):
+            raise cause from error
+        if isinstance(cause, TypeError | ImportError | ValueError):
+            raise InputError(f"{name}: {' '.join(str(cause).split())}") from error
+        raise
+
+
+def _build_trainer(config: dict[str, Any], **own: Any) -> "Trainer":
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    try:
+        return cast("Trainer", _build(config, "trainer", _partial_=True)(**own))
+    except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
+        if missing := re.search(r"`(\w+)Accelerator` can not run", str(error)):
+            sentence = f"no {missing[1]} device (trainer=auto and trainer=cpu run on any machine)"
+            raise UnavailableError(sentence) from error
+        raise InputError(f"trainer: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def _tell(metrics: dict[str, Any], folder: Path) -> None:
+    """Log the result, and what to do next."""
+    epochs = sorted({replica["tested_epoch"] for replica in metrics["replicas"] if replica["tested_epoch"]})
+    logger.info(
+        "%s\n"
+        "  on %d test photos, with the weights of epoch %s; the larger class is %.3f of all photos\n"
+        "  figure      %s\n"
+        "  checkpoints %s\n"
+        "  dashboard   tensorboard --logdir %s\n"
+        "  try it      python scripts/predict.py %s PHOTO",
+        describe(metrics), metrics["tested"], ", ".join(map(str, epochs or [metrics["epochs"]])), metrics["chance"],
+        folder / "curves.png", folder / "checkpoints", folder, folder,
+    )  # fmt: skip
+
+
+def save_outcome(folder: Path, config: dict[str, Any], status: str, error: BaseException) -> None:
+    """Write `outcome.json` for a run without a result, and why: "skipped", "interrupted" or "failed"."""
+    if not _is_first_process():
+        return  # others end because the first one does, with errors that say nothing
+    foreseen = isinstance(error, InputError | InterruptedRunError)
+    outcome = {
+        "status": status,
+        "reason": str(error) if foreseen else f"{type(error).__name__}: {error}",
+        "accelerator": config["trainer"]["accelerator"],
+        "config": config,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / OUTCOME, json.dumps(outcome, indent=2, default=str))
+    except OSError:  # on a full disk there is no room for this either
+        logger.warning("'%s' could not be written", folder / OUTCOME)
+
+
+class ReportCallback(Callback):
+    """Compares all runs of a multirun at its end, and gives it a failing exit status where one has failed."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse a sweep over keys that do not name folders, because its jobs would share one."""
+        unnamed = config.hydra.job.config.override_dirname.exclude_keys
+        for override in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task)):
+            if override.is_sweep_override() and override.key_or_group in unnamed:
+                sys.exit(  # Hydra turns other exceptions into warnings
+                    f"catdog: a sweep over {override.key_or_group} would put several jobs into one folder; give one "
+                    "value at a time, each with its own hydra.sweep.dir=FOLDER"
+                )
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write the report into the sweep's folder."""
+        from catdog import report  # here, so that plain runs and --help need not wait for pandas
+
+        folder = Path(config.hydra.sweep.dir)
+        comparison = report.compare([folder])
+        comparison.save(folder)
+        print(f"\n{comparison}\ntable, verdict and figure: {folder / 'comparison.md'}")
+        if comparison.failed:
+            sys.exit(f"catdog: {comparison.failed} runs failed; the table says which, and why")
