@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lightning import Callback
 
 from catdog.data import SyntheticSource
@@ -35,8 +36,8 @@ def train(train: Train, tmp_path: Path) -> Train:
     """Trains as the command does: signals end the run in order."""
 
     def run(folder: str = "run", **arguments: Any) -> dict[str, Any]:
-        with interruptible(tmp_path / folder):
-            return train(folder, **arguments)
+        with interruptible(tmp_path / folder) as listen:
+            return train(folder, **arguments, on_start=listen)
 
     return run
 
@@ -67,6 +68,26 @@ def test_a_run_that_a_signal_ended_ends_where_an_uninterrupted_one_does(
     for name in ("last", "best"):
         assert_same_weights(tmp_path / "whole", tmp_path / "resumed", name)
         assert_same_weights(tmp_path / "whole", tmp_path / "run", name)
+
+
+class SwallowedSignal(Callback):
+    """Sends a signal where Python ignores exceptions, as it may hit any finalizer."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: object, batch: object, batch_idx: int) -> None:
+        class Finalized:
+            def __del__(self) -> None:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        if trainer.current_epoch == 1 and batch_idx == 1:
+            Finalized()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_hits_a_finalizer_ends_the_run_with_the_epoch(train: Train, tmp_path: Path) -> None:
+    with pytest.raises(InterruptedRunError, match="interrupted by SIGTERM"):
+        train(trainer={"max_epochs": 4}, callbacks=[SwallowedSignal()])
+    rows = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["callbacks"]["RunCheckpoint"]["rows"]
+    assert len(rows) <= 2
 
 
 class SignallingSource(SyntheticSource):

@@ -46,7 +46,9 @@ def interruptible(folder: Path) -> Iterator[Callable[["Trainer"], None]]:
         return InterruptedRunError(f"interrupted by {signal.Signals(received[0]).name}; {how}", received[0])
 
     def listen(*trainer: "Trainer") -> None:
-        trainers.extend(trainer)
+        trainers[:] = trainer
+        if received:  # Python has ignored the exception: the signal came within a finalizer
+            raise interrupted()
         for number in replaced:
             signal.signal(number, receive)
 

@@ -43,7 +43,7 @@ class RunCheckpoint(Checkpoint):
     Args:
         folder: where `last.ckpt` and `best.ckpt` are written.
         needs_best: whether the best weights are going to be tested.
-        on_start: called with the trainer when it starts to train, test or predict.
+        on_start: called with the trainer when it starts to train, an epoch of it, to test or to predict.
 
     Attributes:
         rows: a dict for every training step at which an epoch or a validation ended, with `epoch` (from 1), `step`
@@ -89,6 +89,7 @@ class RunCheckpoint(Checkpoint):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
+        self._on_start(trainer)
         self._started = time.perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

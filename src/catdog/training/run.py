@@ -60,7 +60,7 @@ def run(
         test_weights: which weights are tested: "best", those with the lowest validation loss, or "last".
         callbacks: further ones.
         loggers: further ones; TensorBoard is always on.
-        on_start: called with the trainer when it starts to train, test or predict.
+        on_start: called with the trainer when it starts to train, an epoch of it, to test or to predict.
 
     Returns:
         The record, as in `metrics.json`, which is written last: a folder that has one is a finished run. None after
