@@ -7,7 +7,6 @@ float32 by PyTorch. Leaves a drawing of the net and a picture of both loss curve
 import argparse
 import tempfile
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ from lightning import Trainer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from catdog import CatDogClassifier, CatDogDataModule, figures, training
-from catdog.cli import one_line_errors
+from catdog import CatDogClassifier, CatDogDataModule, figures
+from catdog.cli import one_line_errors, without_remarks
 from catdog.data import FolderSource, SyntheticSource
 from catdog.numpy_mlp import Layers, NumpyMLP, bce, forward
+from catdog.training import RunCheckpoint
 
 Photos = tuple[NDArray[np.float64], NDArray[np.float64]]  # X (photos, features) in [-1, 1]; y (photos,)
 Losses = list[tuple[float, float]]  # training and validation loss of every epoch
@@ -28,7 +28,7 @@ Losses = list[tuple[float, float]]  # training and validation loss of every epoc
 
 def photos_at(data: CatDogDataModule, rows: torch.Tensor) -> Photos:
     """The photos at these rows of the store, as the hand-written net takes them."""
-    pixels, labels = data.store.gather(rows)
+    pixels, labels = data.store.pixels[rows], data.store.labels[rows]
     return pixels.flatten(1).double().numpy() / 127.5 - 1, labels.double().numpy()
 
 
@@ -56,19 +56,20 @@ def train_by_hand(data: CatDogDataModule, parameters: Layers, lr: float, epochs:
 
 def copy_parameters(model: CatDogClassifier) -> Layers:
     """Copy a network's weights and biases, as the hand-written net has them."""
-    values = [value.detach().double().numpy() for layer in model.network.linears for value in layer.parameters()]
+    values = [value.detach().double().numpy() for layer in model.network.layers for value in layer.parameters()]
     return [(W[0].copy(), b.T.copy()) for W, b in zip(values[::2], values[1::2], strict=True)]
 
 
 def train_with_lightning(data: CatDogDataModule, model: CatDogClassifier, epochs: int) -> Losses:
     """Train as `train.py` does; give the losses."""
-    build_trainer = partial(
-        Trainer, accelerator="cpu", devices=1, max_epochs=epochs, num_sanity_val_steps=0, enable_progress_bar=False,
-        enable_model_summary=False,
-    )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        record: Any = training.run(data, model, build_trainer, folder=Path(folder), config={})
-    return [(row["train/loss"], row["val/loss"]) for row in record["history"]]
+    with tempfile.TemporaryDirectory() as folder, without_remarks():
+        history = RunCheckpoint(Path(folder))
+        trainer = Trainer(
+            accelerator="cpu", devices=1, max_epochs=epochs, num_sanity_val_steps=0, callbacks=[history], logger=False,
+            enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        trainer.fit(model, data)
+    return [(row["train/loss"][0], row["val/loss"][0]) for row in history.rows]
 
 
 def curves(by_hand: Losses, lightning: Losses) -> Figure:

@@ -4,7 +4,7 @@ import logging
 import os
 import runpy
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from lightning import LightningModule, Trainer, seed_everything
+from lightning import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 
 from catdog import CatDogClassifier, CatDogDataModule, training
+from catdog.cli import without_remarks
 from catdog.data import SyntheticSource
 from catdog.data.synthetic import draw_photo
 from mirror import Mirror, serving
@@ -24,14 +26,11 @@ from mirror import Mirror, serving
 ROOT = Path(__file__).parents[1]
 
 RECIPE: dict[str, Any] = {
-    "activation": "gelu",
-    "normalization": "layer",
     "whitening": 20,
     "hog": 10,
     "optimizer": "AdamW",
     "weight_decay": 0.05,
     "schedule": "cosine",
-    "warmup": 0.2,
     "test_time_augmentation": True,
 }  # everything that experiments ask for
 MakeData = Callable[..., CatDogDataModule]
@@ -76,6 +75,14 @@ def make_data(cache_dir: Path) -> MakeData:
     return make
 
 
+def make_trainer(folder: Path, callbacks: Sequence[Callback] = (), **flags: Any) -> Trainer:
+    """A trainer for a run in a folder, as a job makes one."""
+    own = {"callbacks": [training.RunCheckpoint(folder / "checkpoints"), *callbacks], "default_root_dir": folder}
+    loggers = [TensorBoardLogger(folder, name="", version="", default_hp_metric=False)]
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    return Trainer(logger=loggers, **(quiet | flags | own))
+
+
 @pytest.fixture
 def train(make_data: MakeData, tmp_path: Path) -> Train:
     """Trains a small network as `train.py` does, without the command line; returns its record."""
@@ -87,19 +94,19 @@ def train(make_data: MakeData, tmp_path: Path) -> Train:
         data: dict[str, Any] | None = None,
         trainer: dict[str, Any] | None = None,
         config: dict[str, Any] | None = None,
-        **options: Any,
+        callbacks: Sequence[Callback] = (),
+        **how: Any,
     ) -> dict[str, Any]:
-        def build_trainer(**given: Any) -> Trainer:
-            basics: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "max_epochs": 2}
-            quiet = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
-            return Trainer(**(basics | quiet | (trainer or {}) | given))
-
         photos = make_data(**(data or {}))
         if not isinstance(model, LightningModule):
             seed_everything(0, verbose=False)
             model = make_classifier(**{"hidden": [5, 5, 3], "image_size": photos.image_size} | (model or {}))
-        record = training.run(photos, model, build_trainer, folder=tmp_path / folder, config=config or {}, **options)
-        return record or {}
+        flags = {"accelerator": "cpu", "devices": 1, "max_epochs": 2, "enable_model_summary": False} | (trainer or {})
+        with without_remarks():
+            return (
+                training.run(make_trainer(tmp_path / folder, callbacks, **flags), model, photos, config or {}, **how)
+                or {}
+            )
 
     return run
 
@@ -153,10 +160,11 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> RunOf:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             config = compose("train", ["data=folder", "data.image_size=16", *places, *overrides])
         data, model = (instantiate(config[group], _convert_="all") for group in ("data", "model"))
-        build_trainer = instantiate(config.trainer, _partial_=True, _convert_="all")
         plain: Any = OmegaConf.to_container(config, resolve=True)
-        training.run(data, model, build_trainer, folder=root / f"{replicas}-replicas", config=plain)
-        return root / f"{replicas}-replicas"
+        folder = root / f"{replicas}-replicas"
+        with without_remarks():
+            training.run(make_trainer(folder, accelerator="cpu", max_epochs=15), model, data, plain)
+        return folder
 
     return run
 

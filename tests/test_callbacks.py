@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import pytest
 import torch
 
-from catdog.training.callbacks import RunCheckpoint
+from catdog.training.callbacks import SAVE_INTERVAL, RunCheckpoint
 
 
 class Saver:
     """Saves checkpoints as a run does, without one."""
 
     def __init__(self, folder: Path) -> None:
-        self.checkpoint = RunCheckpoint(folder, needs_best=False, on_start=Mock())
+        self.checkpoint = RunCheckpoint(folder)
         self.trainer = Mock(fast_dev_run=False, is_global_zero=True, global_step=0)
 
     def save(self, value: float) -> None:
@@ -42,19 +43,21 @@ def test_a_kill_while_saving_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
         assert (weights == weights[0]).all()
 
 
-def test_processes_of_a_run_save_together_though_the_first_one_is_faster(tmp_path: Path) -> None:
-    """Saving waits for all: one that found the file of the first there, and did not save, held up both for ever."""
-    for saves in (1, 0):  # a run that begins, one that goes on
+def test_processes_of_a_run_save_together_whatever_their_clocks_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saving waits for all: a process that saves alone would hold up the run for ever."""
+    for first, other in ((0.5, 1.5), (1.5, 0.5)):  # seconds since the last time, as each sees it
         first_says: list[Any] = []
 
         def broadcast(mine: Any, first_says: list[Any] = first_says) -> Any:
             first_says.append(mine)
             return first_says[0]
 
-        for _process in range(2):
-            trainer = Mock(global_step=0, fast_dev_run=False, max_epochs=1, num_training_batches=1, val_check_batch=1)
-            trainer.configure_mock(check_val_every_n_epoch=1, max_steps=-1, accumulate_grad_batches=1)
+        for clock in (first, other):
+            trainer = Mock(global_step=0, current_epoch=0, max_epochs=1)
             trainer.save_checkpoint = Mock(side_effect=lambda path, weights_only: path.touch())
             trainer.strategy.broadcast = broadcast
-            RunCheckpoint(tmp_path, needs_best=False, on_start=Mock()).on_train_start(trainer, Mock())
-            assert trainer.save_checkpoint.call_count == saves
+            monkeypatch.setattr(time, "monotonic", lambda clock=clock: clock)
+            RunCheckpoint(tmp_path).on_train_epoch_end(trainer, Mock(replica_metrics={}))
+            assert trainer.save_checkpoint.call_count == (first >= SAVE_INTERVAL)

@@ -9,21 +9,20 @@ import torch
 
 from catdog.data import SyntheticSource
 from catdog.data.checks import data_warnings
-from catdog.statistics import detectable_difference
+from catdog.data.split import Part
 from conftest import Train
 
 NAMES = ("cats", "dogs")
 
 
-def warn(cats: int, dogs: int, copied: int = 0, test: int = 1, minimum: float = 1, keep: bool = True) -> list[str]:
-    """Warnings on photos of which the first `copied + 1` are the same and the last `test` are tested."""
+def warn(cats: int, dogs: int, copied: int = 0, test: int = 1) -> list[str]:
+    """Warnings on photos of which the first `copied + 1` are the same, the last `test` tested."""
     count = cats + dogs
     labels = torch.cat([torch.zeros(cats), torch.ones(dogs)])
     digests = ["copied" if number <= copied else str(number) for number in range(count)]
-    rows = [torch.arange(1, count - test), torch.tensor([0]), torch.arange(count - test, count)]
-    together = [torch.arange(0, count - test), torch.tensor([], dtype=torch.int64), rows[2]]
+    rows = torch.arange(0, count - test), torch.arange(0), torch.arange(count - test, count)
     store: Any = SimpleNamespace(labels=labels, digests=digests)
-    return list(data_warnings(store, NAMES, together if keep else rows, rows, minimum))
+    return list(data_warnings(store, NAMES, [Part(part, [], labels[part]) for part in rows]))
 
 
 @pytest.mark.parametrize(
@@ -36,23 +35,13 @@ def warn(cats: int, dogs: int, copied: int = 0, test: int = 1, minimum: float = 
         ),
         (
             {"cats": 3, "dogs": 2, "copied": 3},
-            "copies: 3 photos with the same bytes as another; 3 fall on another side of the split and are kept with "
-            "the first of their kind; 1 with the other class's label than that",
-        ),
-        (
-            {"cats": 3, "dogs": 3, "copied": 1, "keep": False},
-            "copies: 1 photo with the same bytes as another; 1 fall on another side of the split and are left there, "
-            "as too few photos differ to fill all splits; 0 with the other class's label than that",
+            "copies: 3 with the same pixels as another photo, kept on its side of the split; 1 with the other class's "
+            "label",
         ),
         (
             {"cats": 30, "dogs": 30, "test": 9},
             "near-empty: val has 0 cats and 0 dogs; test has 0 cats and 9 dogs; what so few photos measure is mostly "
             "chance",
-        ),
-        (
-            {"cats": 60, "dogs": 60, "test": 50, "minimum": 0.15},
-            "small test part: 50 photos; two runs on them show differences from 23 points on, not the 15 of "
-            "data.minimum_difference; more seeds, folds or photos show smaller ones",
         ),
     ],
 )
@@ -61,14 +50,8 @@ def test_each_weakness_of_the_data_is_a_warning_with_numbers(photos: dict[str, A
 
 
 def test_at_the_limits_there_is_no_warning() -> None:
-    kinds = [sentence.split(":")[0] for sentence in warn(600, 400, test=200, minimum=0.15)]
+    kinds = [sentence.split(":")[0] for sentence in warn(600, 400, test=200)]
     assert kinds == ["near-empty"]  # of validation photos there are none
-
-
-def test_more_photos_show_smaller_differences() -> None:
-    seen = [detectable_difference(photos) for photos in (50, 200, 1000, 10**7)]
-    assert seen == sorted(seen, reverse=True)
-    assert seen[1] == pytest.approx(0.138, abs=0.006)  # docs/statistics.md: one split, one seed, 200 photos
 
 
 def test_all_warnings_are_in_the_record_and_logged_once(
@@ -79,12 +62,12 @@ def test_all_warnings_are_in_the_record_and_logged_once(
         shutil.copyfile(photo_root / "dogs/02.png", tmp_path / f"photos/dogs/copy{number}.png")
     record = train(data={"root": tmp_path / "photos"})
     kinds = [sentence.split(":")[0] for sentence in record["warnings"]]
-    assert kinds == ["imbalance", "copies", "near-empty", "small test part"]
-    assert "25 photos with the same bytes" in record["warnings"][1]
+    assert kinds == ["imbalance", "copies", "near-empty"]
+    assert "copies: 25 with the same pixels" in record["warnings"][1]
     assert json.loads((tmp_path / "run/metrics.json").read_text())["warnings"] == record["warnings"]
-    assert [caplog.messages.count(sentence) for sentence in record["warnings"]] == [1, 1, 1, 1]
+    assert [caplog.messages.count(sentence) for sentence in record["warnings"]] == [1, 1, 1]
 
 
 def test_a_balanced_set_of_different_photos_has_none(train: Train) -> None:
-    data = {"source": SyntheticSource(count=400), "image_size": 4, "minimum_difference": 0.3}
+    data = {"source": SyntheticSource(count=400)}
     assert train(data=data, trainer={"max_epochs": 1})["warnings"] == []

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from catdog import CatDogDataModule
-from catdog.data import Photo, SyntheticSource, to_images
+from catdog.data import SyntheticSource, to_images
 from catdog.errors import InputError
 from conftest import MakeData
 
@@ -62,9 +62,9 @@ class MemorySource:
     def fingerprint(self) -> Iterator[str]:
         yield hashlib.sha256(self.pixels.tobytes()).hexdigest()
 
-    def read(self, index: int, image_size: int) -> Photo:
+    def read(self, index: int, image_size: int) -> NDArray[np.uint8]:
         assert image_size == self.pixels.shape[1]
-        return Photo(self.pixels[index], hashlib.sha256(self.pixels[index].tobytes()).hexdigest())
+        return self.pixels[index]
 
 
 class Plain(LightningModule):
@@ -123,9 +123,8 @@ def test_overfit_batches_gives_the_same_batches_in_every_epoch(make_data: MakeDa
     assert all(torch.cat(first).equal(torch.cat(other)) for other in others)
 
 
-@pytest.mark.parametrize("device_cache", [True, False])
-def test_batches_are_the_photos_scaled_to_plus_minus_one(make_data: MakeData, device_cache: bool) -> None:
-    data = make_data(batch_size=32, device_cache=device_cache)
+def test_batches_are_the_photos_scaled_to_plus_minus_one(make_data: MakeData) -> None:
+    data = make_data(batch_size=32)
     before = data.store.pixels.clone()
     for split, sizes in (("train", [32, 32, 16]), ("val", [10]), ("test", [10]), ("predict", [10])):
         batches = load(data, split=split)
@@ -179,16 +178,36 @@ def test_the_batches_of_two_processes_are_together_those_of_one(make_data: MakeD
         load(on_process(make_data(), 0, world_size=3))
 
 
-def test_augmented_views_differ_between_epochs_batches_and_processes_and_come_again(make_data: MakeData) -> None:
-    same = np.broadcast_to(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8), (20, 16, 16, 3))
+def test_augmented_views_differ_between_batches_and_processes_and_come_again(make_data: MakeData) -> None:
+    data, images = make_data(augment=True), torch.rand(1, 3, 16, 16).expand(8, 3, 16, 16)
 
-    def views(epoch: int, rank: int) -> Batches:
-        data = make_data(source=MemorySource(same), augment=True)
-        return load(on_process(data, rank, world_size=2), epoch)
+    def views(batches: int, rank: int, training: bool = True) -> Tensor:
+        loop = SimpleNamespace(total_batch_idx=batches - 1)
+        trainer: Any = SimpleNamespace(training=training, global_rank=rank, fit_loop=loop)
+        data.trainer = trainer
+        seen, _ = data.on_after_batch_transfer((images, torch.zeros(8)), 0)
+        assert isinstance(seen, Tensor)
+        return seen
 
-    batches = [images for epoch in (0, 1) for rank in (0, 1) for images, _ in views(epoch, rank)]
-    assert len({hash_of(image) for images in batches for image in images}) == 32
-    assert are_equal(views(1, 1), views(1, 1))
+    seen = torch.cat([views(batches, rank) for batches in (0, 1) for rank in (0, 1)])
+    assert len(set(map(hash_of, seen))) == 32
+    assert views(1, 1).equal(views(1, 1))
+    assert views(1, 1, training=False) is images
+
+
+def test_a_module_is_trained_on_views_and_validated_on_photos(make_data: MakeData) -> None:
+    class Validated(Plain):
+        def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+            photos.extend(map(hash_of, batch[0]))
+
+    photos: list[int] = []
+    data, model = make_data(augment=True), Validated()
+    make_trainer(max_epochs=2).fit(model, data)
+    plain = {part: set(map(hash_of, joined(load(make_data(), split=part))[0])) for part in ("train", "val")}
+    views = [set(map(hash_of, torch.cat(epoch))) for epoch in model.seen]
+    assert set(photos) == plain["val"]
+    assert not views[0] & plain["train"]
+    assert not views[0] & views[1]
 
 
 def test_an_own_source_is_trained_on(make_data: MakeData) -> None:
@@ -215,12 +234,10 @@ def test_defaults_are_enough(photo_root: Path, tmp_path: Path, monkeypatch: pyte
         ({"batch_size": 0}, "data.batch_size must be a whole number of at least 1, got 0"),
         ({"batch_size": "abc"}, "data.batch_size must be .* got 'abc'"),
         ({"image_size": 0}, "data.image_size must be a whole number of at least 1, got 0"),
-        ({"device_cache": "always"}, "data.device_cache must be true, false or auto, got 'always'"),
         ({"augment": 1}, "data.augment must be true or false, got 1"),
         ({"split_seed": -1}, "data.split_seed must be a whole number of at least 0, got -1"),
         ({"fold": 10}, "data.fold must be .* at most 9, got 10"),
         ({"max_unreadable": 2}, "data.max_unreadable must be a number at least 0, at most 1, got 2"),
-        ({"minimum_difference": 0}, "data.minimum_difference must be a number above 0, at most 1, got 0"),
         ({"root": 2024}, "data.root must be a path, got 2024; .*: data.root=\"'2024'\""),
         ({"cache_dir": None}, "data.cache_dir must be a path, got None"),
         ({"root": "photos", "source": SyntheticSource()}, "data.root=photos is for sources that read a folder"),
@@ -257,11 +274,9 @@ def test_pixels_are_kept_on_a_gpu_where_they_fit(make_data: MakeData, monkeypatc
     store, moves = make_data().store, Mock(side_effect=lambda values, device: values)
     size = store.pixels.nbytes
     monkeypatch.setattr(Tensor, "to", lambda values, device: moves(values, device))
-    for cache, free, moved in (
-        (True, 0, True), (False, 9 * size, False), ("auto", 2 * size, True), ("auto", 2 * size - 1, False),
-    ):  # fmt: skip
+    for free, moved in ((2 * size, True), (2 * size - 1, False)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, free))
         moves.reset_mock()
-        store.on(torch.device("cuda"), cache)
+        store.on(torch.device("cuda"))
         assert moves.called == moved
-        assert store.on(torch.device("cpu"), "auto") is store
+    assert store.on(torch.device("cpu")) is store

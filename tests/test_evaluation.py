@@ -14,8 +14,7 @@ from catdog.errors import InputError
 from catdog.evaluation import Evaluation, places
 from catdog.evaluation.samples import match_classes
 from catdog.runs import FinishedRun
-from catdog.training.run_folder import prepared
-from conftest import ROOT, MakeData, RunOf, make_classifier
+from conftest import ROOT, RunOf, make_classifier
 
 
 def evaluate(model: Path, data: Path | None = None) -> Evaluation:
@@ -60,25 +59,6 @@ def test_an_evaluation_leaves_two_pictures_and_its_numbers(run_of: RunOf, tmp_pa
             picture.load()
     with pytest.raises(InputError, match=r"cannot be written to: (File exists|Not a directory)"):
         result.save(tmp_path / "new/folder/evaluation.json")
-
-
-def test_another_run_in_the_folder_takes_the_evaluations_away(run_of: RunOf, tmp_path: Path) -> None:
-    evaluate(run_of(1)).save(tmp_path / "evaluation")
-    evaluate(run_of(1)).save(tmp_path / "evaluation-last")
-    with prepared(tmp_path, {"another": "run"}, is_first=True):
-        assert not list(tmp_path.glob("evaluation*"))
-
-
-def test_drawn_photos_have_no_files_and_are_shown_as_the_net_sees_them(
-    run_of: RunOf, make_data: MakeData, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = make_data(image_size=16)
-    data.prepare_data()
-    data.setup()
-    monkeypatch.setattr(FinishedRun, "data", lambda run: data)
-    sample = evaluate(run_of(1)).sample
-    shown = np.asarray(sample.picture(3)).transpose(2, 0, 1)
-    np.testing.assert_array_equal(shown, data.store.pixels[data.test.rows[3]])
 
 
 def test_any_checkpoint_of_a_run_is_evaluated_on_its_test_part(run_of: RunOf, tmp_path: Path) -> None:

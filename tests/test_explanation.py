@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from catdog.contributions import activations, input_weights
 from catdog.data import FolderSource, to_images
 from catdog.demo.explanation import explain, read_photo
 from catdog.errors import InputError
@@ -35,9 +36,9 @@ def test_votes_change_the_logit_by_what_they_say(hidden: list[int], replicas: in
     votes = [abs(unit.vote) for unit in explanation.units]
     assert votes == sorted(votes, reverse=True)
     assert torch.equal(explanation.probabilities, model.probabilities(pixels[None])[:, 0])
-    first, *later = model.classifier.network.activations(to_images(pixels[None].float()))
+    first, *later = activations(model.classifier.network, to_images(pixels[None].float()))
     for unit in explanation.units:
-        assert unit.activation == first[unit.replica, 0, unit.number].item()
+        assert unit.activation == pytest.approx(first[unit.replica, 0, unit.number].item(), abs=1e-6)
         assert unit.picture.shape == (3, SIZE, SIZE)
     if len(hidden) == 1:  # there they are all of the logit but its bias
         biases = model.classifier.network.get_parameter("layers.1.bias").flatten()
@@ -54,7 +55,7 @@ def test_only_the_largest_votes_are_told_with_their_own_weights() -> None:
     assert [(unit.replica, unit.number, unit.vote) for unit in few.units] == [
         (unit.replica, unit.number, unit.vote) for unit in every.units[:4]
     ]
-    weights = model.classifier.network.input_weights
+    weights = input_weights(model.classifier.network)
     for unit in few.units:
         own = weights[unit.replica, unit.number].reshape(3, SIZE, SIZE)
         torch.testing.assert_close(unit.picture, 0.5 + 0.5 * own / own.abs().max())
@@ -67,7 +68,7 @@ def test_photos_are_read_as_training_reads_them(name: str, tmp_path: Path) -> No
         (tmp_path / folder / READABLE[name][0]).write_bytes(READABLE[name][1])
     source = FolderSource(tmp_path)
     path = tmp_path / source.names[0]
-    assert (read_photo(path, SIZE).permute(1, 2, 0).numpy() == source.read(0, SIZE).pixels).all()
+    assert (read_photo(path, SIZE).permute(1, 2, 0).numpy() == source.read(0, SIZE)).all()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from catdog.errors import InputError
-from catdog.model.features import CELL, ORIENTATIONS, Whitening, collect_images, hog, hog_size
+from catdog.model.features import CELL, ORIENTATIONS, Whitening, hog, hog_size
 
 EPSILON = 0.01
 
@@ -127,10 +127,3 @@ def test_only_a_fitted_whitening_or_a_loaded_one_can_be_used() -> None:
     loaded.load_state_dict(fitted.state_dict())
     assert loaded.fitted
     assert loaded(values).equal(fitted(values))
-
-
-def test_images_are_collected_over_as_many_epochs_as_it_takes() -> None:
-    batches = [(torch.full((3, 1), number), None) for number in range(4)]
-    assert collect_images(batches, 17).flatten().tolist() == [0.0] * 3 + [1] * 3 + [2] * 3 + [3] * 3 + [0] * 3 + [1] * 2
-    with pytest.raises(InputError, match="there are no training images"):
-        collect_images([], 17)

@@ -135,10 +135,10 @@ def test_a_network_is_drawn_with_all_its_parameters_counted(
     assert f"$x_{{{widths[0]}}}$" in texts
 
 
-def test_a_fixed_first_layer_and_another_activation_are_told_and_not_counted() -> None:
-    (axes,) = figures.network_diagram([3072, 4, 1], "GELU", fixed=("PCA whitening", 256)).axes
+def test_a_fixed_first_layer_is_told_and_not_counted() -> None:
+    (axes,) = figures.network_diagram([3072, 4, 1], fixed=("PCA whitening", 256)).axes
     texts = [text.get_text() for text in axes.texts]
     assert "PCA whitening\n256 numbers" in texts
-    assert "hidden layer 1\n4 × GELU" in texts
+    assert "hidden layer 1\n4 × ReLU" in texts
     counted = [text.split()[-2] for text in texts if text.endswith(" parameters")]
     assert counted == [f"{257 * 4:,}", "5", f"{257 * 4 + 5:,}"]

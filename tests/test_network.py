@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from catdog.contributions import activations, input_weights
 from catdog.errors import InputError
 from catdog.model import FullyConnected
 from catdog.model.features import hog
@@ -17,9 +18,9 @@ def test_layers_have_the_widths_asked_for(image_size: int, hidden: list[int], re
     widths = [3 * image_size**2, *hidden, 1]
     expected = sum(a * b + b for a, b in itertools.pairwise(widths))
     assert sum(parameter.numel() for parameter in network.parameters()) == replicas * expected
-    activations = network.activations(torch.randn(3, 3, image_size, image_size))
-    assert [values.shape for values in activations] == [(replicas, 3, width) for width in widths[1:]]
-    assert all((values >= 0).all() for values in activations[:-1])
+    outputs = activations(network, torch.randn(3, 3, image_size, image_size))
+    assert [values.shape for values in outputs] == [(replicas, 3, width) for width in widths[1:]]
+    assert all((values >= 0).all() for values in outputs[:-1])
 
 
 def test_no_hidden_layer_is_logistic_regression() -> None:
@@ -45,20 +46,6 @@ def test_hidden_widths_without_sense_are_refused(hidden: object) -> None:
         FullyConnected(2, hidden, seeds=[0])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("activation", "plain_activation"), [("relu", nn.ReLU), ("gelu", nn.GELU)])
-def test_layer_norm_and_activations_are_those_of_pytorch(activation: str, plain_activation: type[nn.Module]) -> None:
-    network = FullyConnected(2, [5, 3], seeds=[7, 3], activation=activation, normalization="layer")
-    images = torch.randn(4, 3, 2, 2)
-    for seed, logits in zip([7, 3], network(images), strict=True):
-        torch.manual_seed(seed)
-        hidden = [
-            module
-            for inputs, outputs in ((12, 5), (5, 3))
-            for module in (nn.Linear(inputs, outputs), nn.LayerNorm(outputs), plain_activation())
-        ]
-        torch.testing.assert_close(logits, nn.Sequential(*hidden, nn.Linear(3, 1))(images.flatten(1)).squeeze(1))
-
-
 def test_the_input_weights_are_what_every_pixel_counts_also_behind_a_whitening() -> None:
     network = FullyConnected(2, [5], seeds=[7, 3], whitening=4)
     assert network.whitening is not None
@@ -66,7 +53,7 @@ def test_the_input_weights_are_what_every_pixel_counts_also_behind_a_whitening()
     pixels = torch.randn(12, requires_grad=True)
     whitened = network.whitening(pixels[None])
     (first,) = torch.autograd.grad(network.layers[0](whitened)[1, 0, 2], pixels)
-    torch.testing.assert_close(network.input_weights[1, 2], first)
+    torch.testing.assert_close(input_weights(network)[1, 2], first)
 
 
 def test_hog_is_seen_besides_pixels_and_is_no_part_of_the_pixels_weights() -> None:
@@ -74,23 +61,18 @@ def test_hog_is_seen_besides_pixels_and_is_no_part_of_the_pixels_weights() -> No
     images = torch.randn(50, 3, 8, 8)
     network.fit(images)
     assert network.layers[0].weight.shape == (2, 5, 4 + 6)
-    assert network.input_weights.shape == (2, 5, 3 * 8 * 8)
+    assert input_weights(network).shape == (2, 5, 3 * 8 * 8)
     brighter = images + 0.3  # which changes no gradient
     assert network.hog_whitening is not None
     torch.testing.assert_close(network.hog_whitening(hog(images)), network.hog_whitening(hog(brighter)))
     assert not network(images).allclose(network(images.flip(3)))
 
 
-def test_a_normalized_layer_of_one_unit_is_refused() -> None:
-    with pytest.raises(InputError, match=r"makes a hidden layer of one unit constant; got model.hidden=\[5, 1\]"):
-        FullyConnected(2, [5, 1], seeds=[0], normalization="layer")
-
-
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_the_logits_depend_on_the_activations_that_are_given(replicas: int) -> None:
-    network = FullyConnected(2, [5, 3], seeds=range(replicas), normalization="layer")
+    network = FullyConnected(2, [5, 3], seeds=range(replicas))
     images = torch.randn(4, 3, 2, 2)
-    *hidden, logits = network.activations(images)
+    *hidden, logits = activations(network, images)
     torch.testing.assert_close(logits.squeeze(2), network(images))
     assert all(
         slope.shape == own.shape for slope, own in zip(torch.autograd.grad(logits.sum(), hidden), hidden, strict=True)

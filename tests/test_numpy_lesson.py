@@ -70,7 +70,7 @@ def test_both_nets_lose_alike(tmp_path: Path, photo_root: Path) -> None:
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert {line.split(":")[0] for line in done.stderr.splitlines()} == {"copies", "near-empty", "small test part"}
+    assert not done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "768 → 6 → 4 → 1 on 64 photos"
     start = next(number for number, line in enumerate(lines) if line.startswith("epoch ")) + 1

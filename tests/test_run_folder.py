@@ -89,20 +89,14 @@ def test_a_checkpoint_in_the_runs_own_folder_is_not_removed(train: Train, tmp_pa
 
 
 @pytest.mark.parametrize("change", [{"config": {"lr": 0.02}}, {"config": {"lr": 0.01}, "data": {"image_size": 8}}])
-def test_what_another_configuration_or_other_photos_left_is_moved_aside(
-    train: Train, tmp_path: Path, change: dict[str, Any], caplog: pytest.LogCaptureFixture
+def test_a_folder_of_another_configuration_or_other_photos_is_refused(
+    train: Train, tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    first = train("run", trainer={"max_epochs": 3}, config={"lr": 0.01})
-    (tmp_path / "run/train.log").write_text("kept")
-    files = {path.name for path in (tmp_path / "run").iterdir()} - {"train.log", ".lock"}
-    again = train("run", **change)
-    assert len(again["history"]) == 2
-    assert "held a run of another configuration or other photos; it is now in" in caplog.text
-    assert {path.name for path in (tmp_path / ".run.1").iterdir()} == files
-    assert json.loads((tmp_path / ".run.1/metrics.json").read_text()) == json.loads(json.dumps(first))
-    assert (tmp_path / "run/train.log").read_text() == "kept"
-    train("run", config={"lr": 0.03})
-    assert (tmp_path / ".run.2/metrics.json").exists()
+    train("run", config={"lr": 0.01})
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match="run' holds a run of another configuration or other photos: give it another"):
+        train("run", **change)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 def test_two_that_start_in_one_folder_train_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -155,7 +149,5 @@ def test_a_record_that_is_not_whole_does_not_count(tmp_path: Path, text: str) ->
     (tmp_path / "run/metrics.json").write_text(text)
     assert begin(tmp_path / "run", {"seed": 1}) is None
     (tmp_path / "run/identity.json").write_text(text)
-    (tmp_path / "run/predictions.csv").write_text("of somebody else")
-    assert begin(tmp_path / "run", {"seed": 1}) is None
-    assert not (tmp_path / "run/predictions.csv").exists()
-    assert (tmp_path / ".run.1/predictions.csv").read_text() == "of somebody else"
+    with pytest.raises(InputError, match="holds a run of another configuration"):
+        begin(tmp_path / "run", {"seed": 1})

@@ -100,12 +100,10 @@ def test_copies_of_photos_are_kept_together(make_data: MakeData, photo_root: Pat
     assert len({side for name, side in found.items() if name == "cats/03.bmp" or "copy" in name}) == 1
 
 
-def test_copies_are_split_where_too_few_photos_differ(make_data: MakeData, tmp_path: Path, photo_root: Path) -> None:
+def test_too_few_different_photos_are_refused(make_data: MakeData, tmp_path: Path, photo_root: Path) -> None:
     for number in range(10):
         for name in ("cats", "dogs"):
             (tmp_path / name).mkdir(exist_ok=True)
             shutil.copyfile(photo_root / name / "03.bmp", tmp_path / name / f"{number}.bmp")
-    data = make_data(root=tmp_path)
-    data.setup()
-    assert [len(part) for part in (data.train, data.val, data.test)] == [16, 2, 2]
-    assert "left there, as too few photos differ" in data.warnings[0]
+    with pytest.raises(InputError, match="has no photo: 20 of 20 photos are readable, 2 of them different"):
+        make_data(root=tmp_path).setup()

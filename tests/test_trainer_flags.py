@@ -99,13 +99,7 @@ def test_a_flag_does_what_lightning_documents(train_py: TrainPy, tmp_path: Path,
         ("max_steps=0", "trainer.max_steps=0 leaves nothing to train"),
         ("limit_train_batches=0", "trainer.limit_train_batches=0 leaves nothing to train"),
         ("limit_test_batches=0", "trainer.limit_test_batches=0 leaves nothing to test"),
-        (
-            "limit_val_batches=0",
-            "trainer.limit_val_batches=0 leaves no validation to find the best weights; add test_w",
-        ),
         ("max_epochs=ten", "trainer.max_epochs must be a whole number of at least -1, got 'ten'"),
-        ("max_steps=5", "training ends before the first validation, after 20 batches; add test_weights=last"),
-        ("check_val_every_n_epoch=5", "training ends before the first validation, after 100 batches; add test_weights"),
         ("val_check_interval=21", "trainer: `val_check_interval` (21) must be less than or equal to the number"),
         ("limit_val_batches=0.1", "trainer: You requested to check 0.1 of the `val_dataloader` but 0.1 * 3 < 1."),
         ("strategy=ddp_spawn", "trainer.strategy=ddp_spawn loses what its processes collect; strategy=ddp does"),
@@ -122,6 +116,18 @@ def test_a_flag_that_cannot_work_is_refused_before_training(
     assert "\n" not in done.status
     assert "epoch 1" not in done.stdout
     assert json.loads((tmp_path / "run/outcome.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.parametrize("flag", ["limit_val_batches=0", "max_steps=5", "check_val_every_n_epoch=5"])
+def test_without_validation_the_last_weights_are_tested_and_it_says_so(
+    train_py: TrainPy, tmp_path: Path, flag: str
+) -> None:
+    done = train_py(*SMALL, f"trainer.{flag}")
+    assert done.status == 0
+    assert "there was no validation to find the best weights, so the last ones are tested" in done.stdout
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["replicas"][0]["tested_step"] == metrics["steps"]
+    assert (tmp_path / "run/checkpoints/best.ckpt").is_file()
 
 
 def test_a_fast_dev_run_leaves_no_result(train_py: TrainPy, tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 import errno
 import io
+import logging
 import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -25,6 +27,15 @@ REFUSED = {
     "trainer.default_root_dir": "hydra.run.dir=FOLDER is the run's folder",
     "trainer.plugins": "plugins are for Python; see docs/library.md",
 }
+
+REMARKS = (  # of Lightning's and PyTorch's, not for the user
+    ".*Checkpoint directory .* exists and is not empty",  # a run that is resumed in its folder
+    ".*`srun` command is available",  # a cluster's login node
+    ".*LeafSpec.* is deprecated",  # Lightning 2.6 with PyTorch 2.14
+    ".*Detected pickle protocol",  # a file given as ckpt_path that is no checkpoint, which is said below
+    ".*torch.jit.* is deprecated",  # TensorBoard's graph with PyTorch 2.14
+    ".*smaller than the logging interval",  # metrics are logged once per epoch
+)
 
 
 @contextmanager
@@ -55,6 +66,17 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:  # a name too long, a closed stream
         sys.exit(f"catdog: {explain(error)}")
+
+
+@contextmanager
+def without_remarks() -> Iterator[None]:
+    """Silence what libraries tell their users, not ours: REMARKS, and Lightning's on hardware, limits and signals."""
+    for name in ("pytorch.utilities.rank_zero", "fabric.utilities.rank_zero", "pytorch.trainer.connectors"):
+        logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for remark in REMARKS:
+            warnings.filterwarnings("ignore", message=remark)
+        yield
 
 
 def explain(error: Exception) -> str:

@@ -1,9 +1,28 @@
-"""Contribution of each hidden unit to a network's answer."""
+"""First-layer weights of a network, and the contribution of each hidden unit to its answer."""
+
+from typing import cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from catdog.model import CatDogClassifier
+from catdog.model import CatDogClassifier, FullyConnected
+
+
+def input_weights(network: FullyConnected) -> Tensor:
+    """First-layer weights as seen from the pixels, float32 (replicas, units, 3 · image_size²); HOG's left out."""
+    weight = cast(Tensor, network.layers[0].weight).detach()
+    if network.hog_whitening is not None:
+        weight = weight[:, :, : -len(network.hog_whitening.bias)]
+    return weight if network.whitening is None else weight @ network.whitening.weight
+
+
+def activations(network: FullyConnected, images: Tensor) -> list[Tensor]:
+    """Compute each hidden layer's activations and the last layer's raw logits, each (replicas, photos, width)."""
+    values = network.inputs(images).expand(network.replicas, -1, -1)
+    *hidden, last = network.layers
+    outputs = [values := functional.relu(layer(values)) for layer in hidden]
+    return [*outputs, last(values)]
 
 
 def contributions(classifier: CatDogClassifier, images: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -17,6 +36,6 @@ def contributions(classifier: CatDogClassifier, images: Tensor) -> list[tuple[Te
         images: float32 (photos, 3, image_size, image_size).
     """
     images = images.detach().requires_grad_()  # the weights may be frozen, and the way to the logit needs a start
-    *hidden, logits = classifier.network.activations(images)
+    *hidden, logits = activations(classifier.network, images)
     slopes = torch.autograd.grad(logits.sum(), hidden) if hidden else ()
     return [(values.detach(), (values * slope).detach()) for values, slope in zip(hidden, slopes, strict=True)]

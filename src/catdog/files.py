@@ -1,10 +1,12 @@
 """Files that are whole or not there, and locks."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -21,6 +23,15 @@ def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; None if there is no whole one."""
+    try:
+        content = json.loads(path.read_text())
+        return content if isinstance(content, dict) else None
+    except (OSError, ValueError, RecursionError):  # the last from JSON that is nested without end
+        return None
 
 
 @contextmanager

@@ -6,18 +6,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from catdog.errors import InterruptedRunError
-
-if TYPE_CHECKING:
-    from lightning import Trainer
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Ctrl-C; `kill` and schedulers; SLURM before a time limit
 
 
+def at_starts(listen: Callable[[Any], None]) -> Any:
+    """Make a Lightning callback that calls `listen` when a trainer starts to train, an epoch, to test or to predict."""
+    from lightning.pytorch.callbacks import LambdaCallback  # here, because signals are heard before PyTorch is imported
+
+    starts = ("on_train_start", "on_train_epoch_start", "on_test_start", "on_predict_start")
+    return LambdaCallback(**dict.fromkeys(starts, lambda trainer, module: listen(trainer)))
+
+
 @contextmanager
-def interruptible(folder: Path) -> Iterator[Callable[["Trainer"], None]]:
+def interruptible(folder: Path) -> Iterator[Callable[[Any], None]]:
     """Let a signal raise an InterruptedRunError; checkpoints are atomic, so that may be anywhere.
 
     A second Ctrl-C raises KeyboardInterrupt, other signals after the first change nothing. Signals that somebody
@@ -25,7 +30,7 @@ def interruptible(folder: Path) -> Iterator[Callable[["Trainer"], None]]:
     Lightning's own answer to SIGTERM, which waits for the other processes, would come first.
     """
     received: list[int] = []
-    trainers: list[Trainer] = []
+    trainers: list[Any] = []
 
     def receive(number: int, frame: FrameType | None) -> None:
         if received:
@@ -33,7 +38,7 @@ def interruptible(folder: Path) -> Iterator[Callable[["Trainer"], None]]:
         received.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS[1:])  # until the process ends: they would cost the record
-        launcher: Any = trainers[-1].strategy.launcher if trainers else None
+        launcher = trainers[-1].strategy.launcher if trainers else None
         if launcher is not None and number != signal.SIGINT:  # a terminal sends Ctrl-C to all processes itself
             launcher.kill(number)
         raise interrupted()
@@ -45,7 +50,7 @@ def interruptible(folder: Path) -> Iterator[Callable[["Trainer"], None]]:
         )
         return InterruptedRunError(f"interrupted by {signal.Signals(received[0]).name}; {how}", received[0])
 
-    def listen(*trainer: "Trainer") -> None:
+    def listen(*trainer: Any) -> None:
         trainers[:] = trainer
         if received:  # Python has ignored the exception: the signal came within a finalizer
             raise interrupted()

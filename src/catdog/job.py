@@ -21,7 +21,7 @@ from hydra.utils import instantiate, to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from catdog.cli import FULL, REFUSED, explain
+from catdog.cli import FULL, REFUSED, explain, without_remarks
 from catdog.errors import (
     LARGEST_SEED,
     InputError,
@@ -31,7 +31,7 @@ from catdog.errors import (
     suggestion,
 )
 from catdog.files import OUTCOME, write_atomically
-from catdog.interruption import interruptible
+from catdog.interruption import at_starts, interruptible
 from catdog.names import describe
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def train(config: DictConfig) -> float | None:
 
 
 def _run(
-    config: dict[str, Any], folder: Path, sweeping: bool, moved: bool, listen: Callable[["Trainer"], None]
+    config: dict[str, Any], folder: Path, sweeping: bool, moved: bool, listen: Callable[[Any], None]
 ) -> dict[str, Any] | None:
     """Build what the configuration names, and train it.
 
@@ -91,6 +91,7 @@ def _run(
     """
     _check(config, sweeping)
     from lightning import seed_everything  # here, because PyTorch takes seconds that --help need not wait for
+    from lightning.pytorch.loggers import TensorBoardLogger
 
     from catdog import training
 
@@ -99,19 +100,20 @@ def _run(
         for group, key in ((config["data"], "root"), (config["data"], "cache_dir"), (config, "ckpt_path")):
             group[key] = group.get(key) and to_absolute_path(group[key])
     data, model = _build(config, "data"), _build(config, "model")
-    with _reported_as_input():
-        metrics = training.run(
-            data,
-            model,
-            lambda **own: _build_trainer(config, **own),
-            folder=folder,
-            config=config,
-            ckpt_path=config["ckpt_path"],
-            test_weights=config["test_weights"],
-            callbacks=[_build(config["callbacks"], name) for name in config["callbacks"] or ()],
-            loggers=[_build(config["logger"], name, folder) for name in config["logger"] or ()],
-            on_start=listen,
-        )
+    with without_remarks(), _reported_as_input():
+        trainer = _build_trainer(
+            config,
+            callbacks=[
+                training.RunCheckpoint(folder / "checkpoints"), at_starts(listen),
+                *(_build(config["callbacks"], name) for name in config["callbacks"] or ()),
+            ],
+            logger=[
+                TensorBoardLogger(folder, name="", version="", default_hp_metric=False),
+                *(_build(config["logger"], name, folder) for name in config["logger"] or ()),
+            ],
+            default_root_dir=folder,
+        )  # fmt: skip
+        metrics = training.run(trainer, model, data, config, config["ckpt_path"], config["test_weights"])
     if metrics is None:
         logger.info("fast_dev_run: everything runs; no result is left")
     elif _is_first_process():
@@ -191,6 +193,11 @@ def _build_trainer(config: dict[str, Any], **own: Any) -> "Trainer":
 
 def _tell(metrics: dict[str, Any], folder: Path) -> None:
     """Log the result, and what to do next."""
+    if dead := sum(replica.get("val/dead", 0) > 0 for replica in metrics["replicas"]):
+        logger.warning(
+            "%d of %d nets dead: the output is the same for every validation photo, as when no unit of a layer is "
+            "active; try another seed or wider layers", dead, len(metrics["replicas"]),
+        )  # fmt: skip
     epochs = sorted({replica["tested_epoch"] for replica in metrics["replicas"] if replica["tested_epoch"]})
     logger.info(
         "%s\n"

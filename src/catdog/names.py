@@ -1,7 +1,7 @@
 """Display names of files, classes, networks and their results."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 EXERCISE = {(): "logistic", (4,): "shallow", (5, 5, 3): "deep"}
@@ -18,9 +18,9 @@ def net_name(hidden: Sequence[int], whitening: int = 0, hog: int = 0) -> str:
     return f"{seen} {list(hidden)}" if seen else EXERCISE.get(tuple(hidden), str(list(hidden)))
 
 
-def net_title(hidden: Sequence[int], whitening: int = 0, hog: int = 0) -> str:
-    """Name a network with its hidden widths, such as "deep [5, 5, 3]"."""
-    name, widths = net_name(hidden, whitening, hog), str(list(hidden))
+def net_title(options: Mapping[str, Any]) -> str:
+    """Name a network with its hidden widths, such as "deep [5, 5, 3]", from a classifier's hyperparameters."""
+    name, widths = net_name(options["hidden"], options["whitening"], options["hog"]), str(list(options["hidden"]))
     return name if name.endswith(widths) else f"{name} {widths}"
 
 

@@ -9,9 +9,10 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Self
 
-from catdog.data import CatDogDataModule, FolderSource, MicrosoftSource, OxfordPetsSource, SyntheticSource
+from catdog.data import CatDogDataModule, FolderSource, MicrosoftSource, OxfordPetsSource, SyntheticSource, store_key
 from catdog.errors import InputError
-from catdog.training.run_folder import IDENTITY, METRICS, read_json
+from catdog.files import read_json
+from catdog.training.run_folder import IDENTITY, METRICS
 
 NONE = type(None)
 FORM: Any = {
@@ -87,7 +88,7 @@ class FinishedRun:
             data = build_data(self.record["config"]["data"])
         except InputError as error:
             raise InputError(f"the photos of '{self.folder}' cannot be had: {error}") from error
-        if data.fingerprint() != self._photos():
+        if store_key(data.source, data.image_size) != self._photos():
             raise InputError(f"the photos have changed since '{self.folder}' was trained on them")
         data.prepare_data()
         data.setup()

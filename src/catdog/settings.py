@@ -18,7 +18,7 @@ from catdog.training.run_folder import METRICS
 # but the loggers makes the setting.
 RUN_KEYS = (
     "seed", "model.seed", "model.replicas", "data.fold", "data.split_seed", "data.shuffle_seed", "data.cache_dir",
-    "data.device_cache", "ckpt_path", "model.image_size",
+    "ckpt_path", "model.image_size",
 )  # fmt: skip
 # Keys that do not change what is learnt: no verdict on accuracy is asked of them.
 MACHINE_KEYS = ("trainer._target_", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy")

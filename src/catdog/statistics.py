@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm, t
+from scipy.stats import binomtest, t
 
 from catdog.errors import InputError
 
 RUN_SPREAD = 0.02  # standard deviation of test accuracy over initial weights; stands in where a single run shows none
-DISCORDANCE = 0.3  # share of test photos that one net gets right and another wrong; stands in before any is trained
 
 
 @dataclass(frozen=True)
@@ -48,16 +47,6 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
     """
     interval = binomtest(correct, total).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
-
-
-def detectable_difference(photos: int) -> float:
-    """The smallest true difference in accuracy that two single runs show with 80 % chance at the 5 % level.
-
-    On `photos` test photos, of two nets of which just one is right for `DISCORDANCE` of the photos, and with
-    `RUN_SPREAD` for their initial weights.
-    """
-    error = math.sqrt(DISCORDANCE / photos + 2 * RUN_SPREAD**2)
-    return float(norm.ppf(0.975) + norm.ppf(0.8)) * error
 
 
 def paired_difference(a: NDArray[np.float64], b: NDArray[np.float64], confidence: float = 0.95) -> Difference:

@@ -5,7 +5,6 @@ from catdog.data.downloads import Archive as Archive
 from catdog.data.loader import to_images as to_images
 from catdog.data.photos import FileSource as FileSource
 from catdog.data.photos import FolderSource as FolderSource
-from catdog.data.photos import Photo as Photo
 from catdog.data.photos import PhotoSource as PhotoSource
 from catdog.data.photos import UnreadablePhotoError as UnreadablePhotoError
 from catdog.data.published import MicrosoftSource as MicrosoftSource
@@ -13,4 +12,5 @@ from catdog.data.published import OxfordPetsSource as OxfordPetsSource
 from catdog.data.split import split_indices as split_indices
 from catdog.data.store import PixelStore as PixelStore
 from catdog.data.store import read_all as read_all
+from catdog.data.store import store_key as store_key
 from catdog.data.synthetic import SyntheticSource as SyntheticSource

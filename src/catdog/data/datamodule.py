@@ -3,19 +3,18 @@
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning import LightningDataModule
-from torch import Tensor
 from torch.utils.data import BatchSampler, DistributedSampler, Sampler, SequentialSampler
 
 from catdog.data import checks
-from catdog.data.augmentation import RandomViews
+from catdog.data.augmentation import random_views
 from catdog.data.loader import PhotoLoader
 from catdog.data.photos import FolderSource, PhotoSource
-from catdog.data.split import split_store
-from catdog.data.store import Part, PixelStore, store_key
+from catdog.data.split import Part, split_store
+from catdog.data.store import PixelStore
 from catdog.errors import LARGEST_SEED, InputError, check_choice, check_number, check_path, check_whole_number
 
 
@@ -30,14 +29,12 @@ class CatDogDataModule(LightningDataModule):
         split_seed: seed of the split; see `split_indices`.
         fold: which tenth of the photos is tested, 0 to 9.
         shuffle_seed: seed of the training photos' order, another one in every epoch, and of their augmentation.
-        augment: show random views of the training photos; see `RandomViews`.
-        device_cache: keep the pixels in a GPU's memory: true, false, or "auto": where they take at most half of it.
+        augment: show random views of the training photos; see `random_views`.
         max_unreadable: largest fraction of photos that may be unreadable.
-        minimum_difference: between two nets' test accuracies, that the test photos should be enough to detect.
         cache_dir: folder of the pixel stores.
 
     Attributes:
-        train: the training photos: `rows` in the store, `names` and `labels`; also `val` and `test`.
+        train, val, test: the photos of each part, once they are split.
 
     Raises:
         InputError: an argument makes no sense, or the source's input does not.
@@ -53,9 +50,7 @@ class CatDogDataModule(LightningDataModule):
         fold: int = 0,
         shuffle_seed: int = 0,
         augment: bool = False,
-        device_cache: bool | str = "auto",
         max_unreadable: float = 0.01,
-        minimum_difference: float = 0.15,
         cache_dir: str | Path = "outputs/cache",
     ) -> None:
         super().__init__()
@@ -65,9 +60,7 @@ class CatDogDataModule(LightningDataModule):
         check_whole_number("data.fold", fold, least=0, most=9)
         check_whole_number("data.shuffle_seed", shuffle_seed, least=0, most=LARGEST_SEED)
         check_choice("data.augment", augment, (True, False))
-        check_choice("data.device_cache", device_cache, (True, False, "auto"))
         check_number("data.max_unreadable", max_unreadable, least=0, most=1)
-        check_number("data.minimum_difference", minimum_difference, above=0, most=1)
         check_path("data.cache_dir", cache_dir)
         check_path("data.root", "" if root is None else root)
         if root is not None and not callable(source):
@@ -76,13 +69,8 @@ class CatDogDataModule(LightningDataModule):
         self.class_names = self.source.class_names
         self.image_size, self.batch_size = image_size, batch_size
         self.split_seed, self.fold, self.shuffle_seed, self.augment = split_seed, fold, shuffle_seed, augment
-        self.max_unreadable, self.minimum_difference = max_unreadable, minimum_difference
-        self.device_cache, self.cache_dir = device_cache, cache_dir
+        self.max_unreadable, self.cache_dir = max_unreadable, cache_dir
         self._stores: dict[torch.device, PixelStore] = {}
-
-    def fingerprint(self) -> str:
-        """Hash the photos' identities and the image size."""
-        return store_key(self.source, self.image_size)
 
     @cached_property
     def store(self) -> PixelStore:
@@ -90,14 +78,9 @@ class CatDogDataModule(LightningDataModule):
         return PixelStore.of(self.source, self.image_size, self.cache_dir)
 
     @cached_property
-    def _splits(self) -> tuple[list[Tensor], list[Tensor]]:
-        checks.check_unreadable(self.store, self.max_unreadable)
-        return split_store(self.store, self.source.names, self.split_seed, self.fold)
-
-    @cached_property
     def warnings(self) -> list[str]:
-        """Sentences on what weakens results on these photos; see `checks`."""
-        return list(checks.data_warnings(self.store, self.class_names, *self._splits, self.minimum_difference))
+        """Sentences on what weakens results on these photos, once they are split; see `checks`."""
+        return list(checks.data_warnings(self.store, self.class_names, (self.train, self.val, self.test)))
 
     def prepare_data(self) -> None:
         """Decode the photos once; other ranks wait."""
@@ -109,7 +92,9 @@ class CatDogDataModule(LightningDataModule):
         Raises:
             InputError: too many photos are unreadable, or too few are left to split.
         """
-        self.train, self.val, self.test = map(self.store.part, self._splits[0])
+        if not hasattr(self, "train"):  # Trainer calls this for fit, test and predict
+            checks.check_unreadable(self.store, self.max_unreadable)
+            self.train, self.val, self.test = split_store(self.store, self.split_seed, self.fold)
 
     def train_dataloader(self) -> PhotoLoader:
         """Load the training photos, in an order that depends on `shuffle_seed` and the epoch alone."""
@@ -118,28 +103,34 @@ class CatDogDataModule(LightningDataModule):
         if self.batch_size % processes:
             raise InputError(f"data.batch_size={self.batch_size} cannot be divided evenly among {processes} processes")
         shuffle = not (trainer and trainer.overfit_batches)  # which asks for the same batches in every epoch
-        positions: Any = range(len(self.train))
         # Also for one process: unlike a RandomSampler it draws every epoch's order anew from (seed, epoch), so a
         # resumed run continues with the batches it would have seen.
-        sampler = DistributedSampler[int](positions, processes, rank, shuffle, self.shuffle_seed)
+        sampler = DistributedSampler[Any](cast(Any, self.train), processes, rank, shuffle, self.shuffle_seed)
         return self._loader(self.train, sampler, self.batch_size // processes)
 
     def val_dataloader(self) -> PhotoLoader:
         """Load the validation photos in the split's order; in every process all of them."""
-        return self._loader(self.val, SequentialSampler(range(len(self.val))), self.batch_size)
+        return self._loader(self.val, SequentialSampler(self.val), self.batch_size)
 
     def test_dataloader(self) -> PhotoLoader:
         """Load the test photos in the split's order; in every process all of them."""
-        return self._loader(self.test, SequentialSampler(range(len(self.test))), self.batch_size)
+        return self._loader(self.test, SequentialSampler(self.test), self.batch_size)
 
     def predict_dataloader(self) -> PhotoLoader:
         """Load the test photos."""
         return self.test_dataloader()
 
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Show random views of training photos; shuffle seed, batches so far and process determine them."""
+        trainer: Any = self.trainer
+        if not self.augment or not trainer.training:
+            return batch
+        seeds = self.shuffle_seed, trainer.fit_loop.total_batch_idx + 1, trainer.global_rank
+        return random_views(batch[0], *seeds), batch[1]
+
     def _loader(self, part: Part, sampler: Sampler[int], batch_size: int) -> PhotoLoader:
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         if device not in self._stores:
-            self._stores = {device: self.store.on(device, self.device_cache)}
+            self._stores = {device: self.store.on(device)}
         batches = BatchSampler(sampler, batch_size, drop_last=False)
-        views = RandomViews() if self.augment and part is self.train else None
-        return PhotoLoader(self._stores[device], part.rows, batches, device, views)
+        return PhotoLoader(self._stores[device], part.rows, batches, device)

@@ -1,15 +1,13 @@
 """Photo sources: names and labels in sorted order, pixels one photo at a time, right or with a reason."""
 
 import errno
-import hashlib
 import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
-from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,18 +35,6 @@ class UnreadablePhotoError(Exception):
     """A photo that cannot be decoded; the message says why, in one line."""
 
 
-class Photo(NamedTuple):
-    """A decoded photo.
-
-    Attributes:
-        pixels: RGB, uint8 (image_size, image_size, 3).
-        digest: SHA-256 of the bytes that they were decoded from, in hexadecimal.
-    """
-
-    pixels: NDArray[np.uint8]
-    digest: str
-
-
 class PhotoSource(Protocol):
     """Photos for a pixel store; any class with these attributes and methods is one.
 
@@ -65,8 +51,8 @@ class PhotoSource(Protocol):
     def fingerprint(self) -> Iterator[str]:
         """Yield all that the pixels depend on besides the image size, as text."""
 
-    def read(self, index: int, image_size: int) -> Photo:
-        """Read photo `index`, resized to a square of `image_size` pixels.
+    def read(self, index: int, image_size: int) -> NDArray[np.uint8]:
+        """Read photo `index`: RGB, uint8 (image_size, image_size, 3).
 
         Raises:
             UnreadablePhotoError: the photo cannot be decoded.
@@ -100,24 +86,21 @@ class FileSource:
             except OSError as error:  # read() will give the reason
                 yield f"{name}\0{error.errno}"
 
-    def read(self, index: int, image_size: int) -> Photo:
+    def read(self, index: int, image_size: int) -> NDArray[np.uint8]:
         """Decode and resize one photo; see `PhotoSource.read` and `decode`."""
-        return self._read(index, image_size, square=True)
-
-    def thumbnail(self, index: int, side: int) -> Image.Image:
-        """Read one photo in its own proportions, at most `side` pixels high and wide; raises what `read` does."""
-        return Image.fromarray(self._read(index, side, square=False).pixels)
-
-    def _read(self, index: int, side: int, square: bool) -> Photo:
+        path = self.root / self.names[index]
         try:
-            with open_photo(self.root / self.names[index]) as file:
-                pixels = decode(file, side, square)
-                file.seek(0)
-                return Photo(pixels, hashlib.file_digest(file, "sha256").hexdigest())
+            size = path.stat().st_size
+            if not path.is_file():  # opening a pipe would wait for whoever writes to it
+                raise UnreadablePhotoError("not a regular file")
+            if not 0 < size <= MOST_BYTES:
+                raise UnreadablePhotoError(f"{size} bytes; a photo has 1 to {MOST_BYTES}")
+            with open(path, "rb") as file:
+                return decode(file, image_size)
         except Exception as error:  # of many kinds, see decode()
             number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
             if number not in LACKS:
-                raise UnreadablePhotoError(reason(error)) from error
+                raise UnreadablePhotoError(_reason(error)) from error
             raise InputError(  # another time the photo may be whole, and a store would leave it out for ever
                 f"{self.names[index]!r} could not be read ({os.strerror(number)}), which need not be the photo's "
                 "fault; repeat the command when the machine has room"
@@ -144,12 +127,11 @@ class FolderSource(FileSource):
         if len(names) != 2:
             found = f"found {len(names)}: {', '.join(map(repr, names)) or 'none'}"
             raise InputError(f"data.root: {str(root)!r} must have exactly two class sub-folders, {found}")
-        photos = [(path, label) for label, name in enumerate(names) for path in photo_paths(folder, name, _refuse)]
-        super().__init__(folder, (names[0], names[1]), sorted(photos))
-        for label, name in enumerate(names):
-            if label not in self.labels:
-                suffixes = ", ".join(PHOTO_SUFFIXES)
-                raise InputError(f"data.root: class folder {str(folder / name)!r} has no photo ({suffixes})")
+        photos = [[(path, label) for path in photo_paths(folder, name, _refuse)] for label, name in enumerate(names)]
+        super().__init__(folder, (names[0], names[1]), sorted(photos[0] + photos[1]))
+        for name, own in zip(names, photos, strict=True):
+            if not own:
+                raise InputError(f"data.root: {str(folder / name)!r} has no photo ({', '.join(PHOTO_SUFFIXES)})")
 
 
 def photo_paths(root: Path, subfolder: str, refuse: Callable[[OSError], None]) -> Iterator[str]:
@@ -173,30 +155,14 @@ def _is_ignored(name: str) -> bool:
 
 def _refuse(error: OSError) -> None:
     # repr() of a name shows as escapes what a terminal or a log cannot: line breaks, bytes that are not UTF-8
-    sentence = f"data.root: the folder {str(error.filename)!r} cannot be listed: {error.strerror}"
-    raise InputError(sentence) from error
+    raise InputError(f"data.root: the folder {str(error.filename)!r} cannot be listed: {error.strerror}") from error
 
 
-def open_photo(path: Path) -> BufferedReader:
-    """Open a regular file of a sensible size; opening a pipe would wait for whoever writes to it."""
-    size = path.stat().st_size
-    if not path.is_file():
-        raise UnreadablePhotoError("not a regular file")
-    if not 0 < size <= MOST_BYTES:
-        raise UnreadablePhotoError(f"{size} bytes; a photo has 1 to {MOST_BYTES}")
-    return open(path, "rb")
-
-
-def decode(file: BinaryIO, side: int, square: bool = True) -> NDArray[np.uint8]:
-    """Decode the photo in a file to RGB, uint8 (height, width, 3), resized by Pillow's antialiased bilinear filter.
+def decode(file: BinaryIO, image_size: int) -> NDArray[np.uint8]:
+    """Decode a photo to RGB, uint8 (image_size, image_size, 3), resized by Pillow's antialiased bilinear filter.
 
     Of several frames it is the first. It is turned upright, if its EXIF data can be read and say how; what is
     transparent lies on white; 16 bits become the upper 8. Colour profiles are not applied.
-
-    Args:
-        file: of any of `FORMATS`.
-        side: height and width of the result in pixels; without `square` the larger one of them.
-        square: False keeps the photo's proportions.
 
     Raises:
         UnreadablePhotoError: the photo has more than `MOST_PIXELS`; found before they are decoded.
@@ -209,9 +175,7 @@ def decode(file: BinaryIO, side: int, square: bool = True) -> NDArray[np.uint8]:
         photo.load()  # here, because Pillow complains of damage once only, and takes the photo for loaded from then on
         with suppress(Exception):  # damaged EXIF data; the pixels are whole nevertheless
             ImageOps.exif_transpose(photo, in_place=True)
-        scale = side / max(photo.size)
-        size = (side, side) if square else (max(round(photo.width * scale), 1), max(round(photo.height * scale), 1))
-        return np.asarray(_on_white(photo).resize(size, Image.Resampling.BILINEAR))
+        return np.asarray(_on_white(photo).resize((image_size, image_size), Image.Resampling.BILINEAR))
 
 
 def _on_white(photo: Image.Image) -> Image.Image:
@@ -219,16 +183,16 @@ def _on_white(photo: Image.Image) -> Image.Image:
         levels = np.asarray(photo)
         grey = (levels >> 8).astype(np.uint8)
         grey[levels == photo.info.get("transparency", -1)] = 255
-        return Image.fromarray(grey).convert("RGB")
+        photo = Image.fromarray(grey)
     if not photo.has_transparency_data:
-        return photo if photo.mode == "RGB" else photo.convert("RGB")  # which would copy it
-    photo = photo if photo.mode == "RGBA" else photo.convert("RGBA")
+        return photo.convert("RGB")
+    photo = photo.convert("RGBA")
     white = Image.new("RGB", photo.size, "white")
     white.paste(photo, mask=photo)
     return white
 
 
-def reason(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Say why a photo cannot be decoded, in one line without the path."""
     if isinstance(error, UnidentifiedImageError):
         return f"no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"

@@ -1,6 +1,7 @@
 """The seeded split into train, val and test."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,7 +9,43 @@ from torch import Tensor
 from catdog.data.store import PixelStore
 from catdog.errors import InputError, check_whole_number
 
-SPLITS = ("train", "val", "test")
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the split.
+
+    Attributes:
+        rows: of its photos in the store, int64 (photos,).
+        names: of its photos.
+        labels: float32 (photos,), 0 or 1.
+    """
+
+    rows: Tensor
+    names: list[str]
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def split_store(store: PixelStore, seed: int, fold: int) -> tuple[Part, Part, Part]:
+    """Split the readable photos of a store; see `split_indices`. A photo that breaks moves no other one.
+
+    Raises:
+        InputError: a part has no photo.
+    """
+    readable = torch.tensor([name not in store.unreadable for name in store.names])
+    split = split_indices(len(readable), seed, fold, find_originals(store.digests))
+    train, val, test = (
+        Part(rows, [store.names[row] for row in rows.tolist()], store.labels[rows])
+        for rows in (rows[readable[rows]] for rows in split)
+    )
+    if not train or not val or not test:
+        raise InputError(
+            f"a part of the split has no photo: {int(readable.sum())} of {len(readable)} photos are readable, "
+            f"{len(set(store.digests) - set(store.unreadable))} of them different"
+        )
+    return train, val, test
 
 
 def split_indices(
@@ -25,7 +62,7 @@ def split_indices(
         count: number of photos.
         seed: of the permutation.
         fold: which tenth is tested, 0 to 9.
-        originals: of each photo the first one with the same bytes, where it goes too, int64 (count,); None: all differ.
+        originals: of each photo the first copy of it, where it goes too, int64 (count,); None: all differ.
 
     Returns:
         Three int64 tensors of positions, without overlap, together every position once.
@@ -40,47 +77,15 @@ def split_indices(
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     tenths = [*order[:train].tensor_split(8), order[train : train + val], order[train + val :]]
     if originals is not None:
-        tenth_of = number_parts(tenths)[originals]
-        tenths = [order[tenth_of[order] == number] for number in range(10)]
+        tenth_of = torch.empty_like(order)
+        for number, positions in enumerate(tenths):
+            tenth_of[positions] = number
+        tenths = [order[tenth_of[originals[order]] == number] for number in range(10)]
     tenths = tenths[10 - fold :] + tenths[: 10 - fold]
     return torch.cat(tenths[:8]), tenths[8], tenths[9]
 
 
-def number_parts(parts: Sequence[Tensor]) -> Tensor:
-    """Find for every position the number of the part that holds it, int64 (positions,)."""
-    numbers = torch.empty(sum(map(len, parts)), dtype=torch.int64)
-    for number, positions in enumerate(parts):
-        numbers[positions] = number
-    return numbers
-
-
 def find_originals(digests: Sequence[str]) -> Tensor:
-    """Find for every photo the position of the first one with the same digest of its bytes, int64 (photos,)."""
+    """Find for every photo the position of the first one with the same digest, int64 (photos,)."""
     first: dict[str, int] = {}
-    found = [first.setdefault(digest, position) for position, digest in enumerate(digests)]
-    return torch.tensor(found, dtype=torch.int64)
-
-
-def split_store(store: PixelStore, names: Sequence[str], seed: int, fold: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Split the rows of a store into train, val and test; see `split_indices`.
-
-    Splits `names`, those of unreadable photos too, so that a photo that breaks moves no other one.
-
-    Returns:
-        The rows of each part, copies of a photo in one part, unless that would leave another one empty; and the rows
-        if all photos differed.
-
-    Raises:
-        InputError: a part has no photo.
-    """
-    readable = torch.tensor([name not in store.unreadable for name in names])
-    positions, originals = readable.nonzero().squeeze(1), torch.arange(len(names))
-    originals[positions] = positions[find_originals(store.digests)]
-    row_of = readable.cumsum(0) - 1
-    together, plain = (
-        [row_of[part[readable[part]]] for part in split_indices(len(names), seed, fold, first)]
-        for first in (originals, None)
-    )
-    if not all(map(len, plain)):
-        raise InputError(f"a part of the split has no photo: {len(positions)} of {len(names)} photos are readable")
-    return together if all(map(len, together)) else plain, plain
+    return torch.tensor([first.setdefault(digest, position) for position, digest in enumerate(digests)])

@@ -11,6 +11,7 @@ from torch import Tensor
 from catdog.demo.explanation import Explanation, Unit, explain, read_photo
 from catdog.errors import InputError
 from catdog.inference import Predictor
+from catdog.names import net_title
 
 COARSE = 64  # pixels; smaller pictures are shown with their squares, larger ones smoothly
 
@@ -58,7 +59,7 @@ def heading(model: Predictor, name: str) -> str:
     """The top of the page, as HTML; `name` says where the networks come from."""
     first, second = map(_text, model.class_names)
     nets = len(model.classifier.seeds)
-    told = f"{model.classifier.title}{f', {nets} nets' if nets > 1 else ''} · {_text(name)}"
+    told = f"{net_title(model.classifier.hparams)}{f', {nets} nets' if nets > 1 else ''} · {_text(name)}"
     return f'<div class="catdog"><h1>{first} or {second}?</h1><p class="quiet">{told}</p></div>'
 
 

@@ -4,14 +4,11 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from catdog.contributions import contributions
-from catdog.data import to_images
-from catdog.data.photos import decode, open_photo, reason
+from catdog.contributions import contributions, input_weights
+from catdog.data import FileSource, UnreadablePhotoError, to_images
 from catdog.errors import InputError
 from catdog.figures import weight_pictures
 from catdog.inference import Predictor
@@ -60,11 +57,11 @@ def read_photo(path: str | Path, image_size: int) -> Tensor:
         InputError: it cannot be read, or it cannot be read now; the sentence says why.
     """
     try:
-        with open_photo(Path(path)) as file, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on odd files, which are decoded nevertheless
-            pixels: NDArray[np.uint8] = decode(file, image_size)
-    except Exception as error:  # of many kinds, see decode()
-        raise InputError(f"{Path(path).name!r} cannot be read as a photo: {reason(error).rstrip('.')}") from error
+            pixels = FileSource(Path(), ("", ""), [(str(path), 0)]).read(0, image_size)
+    except UnreadablePhotoError as error:
+        raise InputError(f"{Path(path).name!r} cannot be read as a photo: {str(error).rstrip('.')}") from error
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
 
@@ -83,7 +80,7 @@ def explain(model: Predictor, pixels: Tensor, most_units: int = 8) -> Explanatio
     activations, votes = _first_layer(model, pixels)
     replicas, width = votes.shape
     chosen = votes.abs().flatten().argsort(descending=True, stable=True)[:most_units].tolist()
-    pictures = weight_pictures(model.classifier.network.input_weights.flatten(0, 1)[chosen], model.image_size)
+    pictures = weight_pictures(input_weights(model.classifier.network).flatten(0, 1)[chosen], model.image_size)
     units = [
         Unit(index // width, index % width, picture, activation.item(), vote.item())
         for index, picture, activation, vote in zip(

@@ -16,7 +16,7 @@ from catdog.evaluation.samples import Sample, of_folder, of_test_part
 from catdog.files import write_atomically
 from catdog.inference import Predictor
 from catdog.model.metrics import mean_logits
-from catdog.names import shown
+from catdog.names import net_title, shown
 from catdog.runs import FinishedRun
 
 MOST_MISTAKES = 16  # on the sheet
@@ -105,7 +105,7 @@ class Evaluation:
     @property
     def title(self) -> str:
         """The net, its checkpoint and the photos in one line."""
-        net = self.model.classifier.title
+        net = net_title(self.model.classifier.hparams)
         count = len(self.sample.labels)
         return f"{net}, {self.checkpoint.name}, {count:,} photo{'s' * (count != 1)} of {self.sample.origin}"
 

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from catdog.data import CatDogDataModule, FileSource, FolderSource, UnreadablePhotoError
+from catdog.data import CatDogDataModule, FolderSource, UnreadablePhotoError
 from catdog.errors import InputError
-from catdog.figures.photos import SIDE, as_photo
+from catdog.figures.photos import SIDE
 from catdog.inference import Predictor
 from catdog.prediction.predicting import judge
 from catdog.runs import FinishedRun
@@ -29,7 +29,7 @@ class Sample:
         picture: makes a photo, by its position.
         unreadable: name → reason, of the photos that are left out.
         taken_for: the folder's class names → the checkpoint's, where they differ.
-        trained_on: how many of the photos have the same bytes as one that the run trained on or chose its epoch by;
+        trained_on: how many of the photos have the same pixels as one that the run trained on or chose its epoch by;
             None: not known.
     """
 
@@ -53,12 +53,9 @@ def of_test_part(model: Predictor, run: FinishedRun) -> Sample:
         raise InputError(f"the checkpoint is not of the run in {str(run.folder)!r}; name photos with --data FOLDER")
     test, pixels = data.test, data.store.pixels
     logits = torch.cat([model.logits(pixels[rows]) for rows in test.rows.split(512)], dim=1)
-    positions = {name: position for position, name in enumerate(data.source.names)}
 
     def picture(position: int) -> Image.Image:
-        if isinstance(data.source, FileSource):  # larger than what the net sees, and in its own proportions
-            return data.source.thumbnail(positions[test.names[position]], SIDE)
-        return as_photo(pixels[test.rows[position]])
+        return Image.fromarray(data.source.read(int(test.rows[position]), SIDE))  # larger than what the net sees
 
     origin = f"the test part of {str(run.folder)!r}"
     digests = [data.store.digests[row] for row in test.rows.tolist()]
@@ -98,7 +95,7 @@ def of_folder(model: Predictor, run: FinishedRun | None, data: str | Path) -> Sa
         origin=repr(str(data)),
         labels=torch.tensor([float(classes[source.labels[row]]) for row in rows]),
         logits=torch.stack([result.logits for result in judged], dim=1),
-        picture=lambda position: source.thumbnail(rows[position], SIDE),
+        picture=lambda position: Image.fromarray(source.read(rows[position], SIDE)),
         unreadable=unreadable,
         taken_for={name: own for name, own in taken_for.items() if name != own},
         trained_on=_trained_on(own, [result.digest for result in judged]) if own is not None else None,
@@ -126,7 +123,7 @@ def match_classes(found: Sequence[str], known: Sequence[str]) -> dict[str, str]:
 
 
 def _trained_on(data: CatDogDataModule, digests: Sequence[str]) -> int:
-    """Count the photos with the same bytes as one that the run has trained on, or chosen its epoch by."""
+    """Count the photos with the same pixels as one that the run has trained on, or chosen its epoch by."""
     seen = {data.store.digests[row] for part in (data.train, data.val) for row in part.rows.tolist()}
     return sum(digest in seen for digest in digests)
 

@@ -37,20 +37,16 @@ class _Column:
     labelled_beside: bool = False
 
 
-def network_diagram(
-    widths: Sequence[int], activation: str = "ReLU", fixed: tuple[str, int] | None = None, normalized: bool = False
-) -> Figure:
+def network_diagram(widths: Sequence[int], fixed: tuple[str, int] | None = None) -> Figure:
     """A fully connected network as textbooks draw it: a column of circles per layer, arrows, and parameter counts.
 
     A column of more than six is abbreviated with dots.
 
     Args:
         widths: of every layer from input to output, such as `[49152, 5, 5, 3, 1]`.
-        activation: name of what follows every hidden layer.
         fixed: name and width of a first layer that is not trained, such as `("PCA whitening", 256)`.
-        normalized: whether a LayerNorm, with two parameters per unit, comes before every activation.
     """
-    columns = _columns(widths, activation, fixed)
+    columns = _columns(widths, fixed)
     last = len(columns) - 1
     figure = Figure(figsize=(0.6 * (LAYER_GAP * last + 5.2), 0.6 * 9.4))
     axes = figure.add_axes((0, 0, 1, 1))
@@ -64,10 +60,8 @@ def network_diagram(
             _arrow(axes, start, end, "--" if is_fixed else "-")
         text, layer = "set before training,\nnot counted", place + (fixed is None)
         if not is_fixed:
-            norm = 2 * after.width if normalized and place + 1 < last else 0
-            counts.append((before.width + 1) * after.width + norm)
+            counts.append((before.width + 1) * after.width)
             text = f"$W^{{[{layer}]}}$: {after.width:,} × {before.width:,}\n$b^{{[{layer}]}}$: {after.width:,}"
-            text += f", norm: {norm:,}" if norm else ""
             text += f"\n{counts[-1]:,} parameters"
         axes.text(LAYER_GAP * (place + 0.5), -3.5, text, ha="center", va="top")
     _arrow(axes, (LAYER_GAP * last, 0), (LAYER_GAP * last + 1.9, 0))
@@ -76,14 +70,14 @@ def network_diagram(
     return figure
 
 
-def _columns(widths: Sequence[int], activation: str, fixed: tuple[str, int] | None) -> list[_Column]:
+def _columns(widths: Sequence[int], fixed: tuple[str, int] | None) -> list[_Column]:
     inputs, *hidden, outputs = widths
     columns = [_Column(inputs, f"input\n{_numbers(inputs)}", "x", "tab:gray", labelled_beside=True)]
     if fixed is not None:
         name, width = fixed
         columns.append(_Column(width, f"{name}\n{_numbers(width)}", "u", "tab:gray"))
     for layer, width in enumerate(hidden, start=1):
-        heading = f"hidden layer {layer}\n{width:,} × {activation}"
+        heading = f"hidden layer {layer}\n{width:,} × ReLU"
         columns.append(_Column(width, heading, f"a^{{[{layer}]}}", "tab:blue"))
     return [*columns, _Column(outputs, f"output\n{_numbers(outputs)}", "z", "tab:orange")]
 

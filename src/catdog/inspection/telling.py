@@ -12,7 +12,6 @@ from catdog.inspection.units import activity, first_layer, later_layer, signed, 
 from catdog.names import describe, shown
 
 MOST_SURE = 6  # photos shown of each kind of answer
-ACTIVATIONS = {"relu": "ReLU", "gelu": "GELU"}
 
 
 def tell(inspection: Inspection, record: dict[str, Any], replica: int, options: Mapping[str, Any]) -> Exhibition:
@@ -63,14 +62,13 @@ def _facts(inspection: Inspection, record: dict[str, Any], replica: int) -> list
 
 def _network(inspection: Inspection, names: tuple[str, str], options: Mapping[str, Any]) -> Section:
     widths = [inspection.weights.shape[1], *(layer.width for layer in inspection.layers), 1]
-    activation, normalized = ACTIVATIONS[options["activation"]], options["normalization"] == "layer"
     fixed = _fixed(inspection, options)
-    drawing = Drawing(network_diagram(widths, activation, fixed, normalized), f"A network of widths {widths}")
+    drawing = Drawing(network_diagram(widths, fixed), f"A network of widths {widths}")
     sums = "A photo's numbers, each times a weight of its own, are added up to z"
     if inspection.layers:
         sums = (
             "Every circle adds up the numbers that come in, each times a weight of its own, and passes "
-            f"{activation} of the sum on, up to the last sum, z"
+            "ReLU of the sum on, up to the last sum, z"
         )
     notes = []
     if options["whitening"]:
@@ -82,10 +80,6 @@ def _network(inspection: Inspection, names: tuple[str, str], options: Mapping[st
         notes.append(
             f"HOG (histograms of oriented gradients): {options['hog']:,} more numbers tell which way the photo's edges "
             "run, and where; whitened too. They are not trained, and not in the pictures of weights below."
-        )
-    if normalized and inspection.layers:
-        notes.append(
-            "LayerNorm (norm) shifts and scales the sums of a layer, so that no photo makes all of them large."
         )
     text = f"{sums}: above 0 it means “{names[1]}”, below “{names[0]}”, the surer the further away."
     return Section("The net", text, [drawing], notes)

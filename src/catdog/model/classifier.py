@@ -2,39 +2,41 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, cast
 
 import torch
 from lightning import LightningModule
 from torch import Tensor
+from torch.nn import functional
+from torchvision.transforms.v2.functional import ten_crop
 
-from catdog.errors import check_choice, check_whole_number
-from catdog.model.features import FIT_IMAGES, collect_images
-from catdog.model.metrics import build_metrics, cross_entropy, mean_logits
+from catdog.errors import InputError, check_choice, check_number, check_whole_number
+from catdog.model.metrics import build_metrics, compute_metrics, cross_entropy, mean_logits
 from catdog.model.network import FullyConnected
-from catdog.model.optimization import build_optimizer, check_options, cosine
-from catdog.model.views import slight_views
-from catdog.names import net_title
+from catdog.model.optimization import OPTIMIZERS, build_optimizer, cosine
 
 Batch = tuple[Tensor, Tensor]  # images, labels
+CROP = 0.9  # of the image's side, of test-time augmentation
+FIT_BATCHES = 200  # of training images, that features are fitted to
 
 
 class CatDogClassifier(LightningModule):
     """Fully connected networks of any depth, trained with binary cross-entropy.
 
     A batch is (images, labels): float32 (batch, 3, image_size, image_size) in [-1, 1], and float32 (batch,), 0 or 1.
-    Metrics of each split are logged once per epoch as `train/loss`, `train/acc`, `val/loss` and so on. Several
-    replicas learn side by side from the same batches, each from its own initial weights and by its own loss; logged
-    are then their means, and their standard deviations as `val/acc_sd` and so on. See also `FullyConnected`.
+    Metrics are logged once per epoch as `train/loss`, `train/acc`, `val/loss` and so on. Several replicas learn side by
+    side from the same batches, each from its own initial weights and by its own loss; logged are then their means, and
+    their standard deviations as `val/acc_sd` and so on.
 
     Args:
-        hidden, image_size, activation, normalization: of the networks, see `FullyConnected`.
+        hidden, image_size: of the networks, see `FullyConnected`.
         whitening, hog: likewise; fitted to training images at the start of the first `Trainer.fit`.
         replicas: number of networks.
         lr: learning rate.
-        optimizer: name of a class in `torch.optim`; `weight_decay` is of the weights, not of biases and norms.
-        schedule: of the learning rate: "constant" or "cosine", with `warmup`; see `cosine_factor`.
-        test_time_augmentation: test and predict with the mean probability over `slight_views`.
+        optimizer: name of a class in `torch.optim`; `weight_decay` is its own, if it has one.
+        schedule: of the learning rate: "constant", or "cosine": it falls to 0 along half a cosine.
+        test_time_augmentation: test and predict with the mean probability over torchvision's `ten_crop` of a photo.
         class_names: names of class 0 and class 1; a data module that has names overrides them.
         seed: of the initial weights; the replicas' are seed, seed + 1, seed + 2 …
 
@@ -50,34 +52,29 @@ class CatDogClassifier(LightningModule):
         hidden: Sequence[int],
         image_size: int = 128,
         replicas: int = 1,
-        activation: str = "relu",
-        normalization: str = "none",
         whitening: int = 0,
         hog: int = 0,
         lr: float = 0.01,
         optimizer: str = "SGD",
         weight_decay: float = 0.0,
         schedule: str = "constant",
-        warmup: float = 0.0,
         test_time_augmentation: bool = False,
         class_names: Sequence[str] = ("cats", "dogs"),
         seed: int = 0,
     ) -> None:
         super().__init__()
         check_whole_number("model.replicas", replicas, least=1)
-        check_options(lr, optimizer, weight_decay, schedule, warmup)
+        check_number("model.lr", lr, above=0)
+        check_choice("model.optimizer", optimizer, OPTIMIZERS)
+        check_number("model.weight_decay", weight_decay, least=0)
+        check_choice("model.schedule", schedule, ("constant", "cosine"))
         check_choice("model.test_time_augmentation", test_time_augmentation, (True, False))
         self.save_hyperparameters(logger=False)
         self.seeds = range(seed, seed + replicas)
-        self.network = FullyConnected(image_size, hidden, self.seeds, activation, normalization, whitening, hog)
+        self.network = FullyConnected(image_size, hidden, self.seeds, whitening, hog)
         self.metrics = build_metrics()  # of one replica and split at a time
         self.replica_metrics: dict[str, Tensor] = {}
         self._outputs: dict[str, list[Batch]] = defaultdict(list)  # logits and labels of an epoch of a split
-
-    @property
-    def title(self) -> str:
-        """Name of the networks with their hidden widths."""
-        return net_title(*(self.hparams[key] for key in ("hidden", "whitening", "hog")))
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute the logits of class 1: (batch,) of one replica, (replicas, batch) of several."""
@@ -88,23 +85,23 @@ class CatDogClassifier(LightningModule):
         """Compute the logits of class 1 as they are tested, (replicas, batch)."""
         if not self.hparams["test_time_augmentation"]:
             return self.network(images)
-        return mean_logits(torch.stack([self.network(view) for view in slight_views(images)]), dim=0)
-
-    def setup(self, stage: str) -> None:
-        """Take the class names of the data module, if it has any."""
-        datamodule = getattr(self.trainer, "datamodule", None)
-        self.hparams["class_names"] = getattr(datamodule, "class_names", self.hparams["class_names"])
+        crops = ten_crop(images, [round(CROP * images.shape[3])] * 2)
+        views = [functional.interpolate(crop, images.shape[2:], mode="bilinear") for crop in crops]
+        return mean_logits(torch.stack([self.network(view) for view in views]), dim=0)
 
     def on_fit_start(self) -> None:
-        """Fit the features to training images, unless a checkpoint has brought them."""
+        """Take the data module's class names, and fit the features to training images unless a checkpoint did."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        self.hparams["class_names"] = getattr(datamodule, "class_names", self.hparams["class_names"])
         if not self.network.fitted:
             self.trainer.fit_loop.setup_data()
-            images = collect_images(self.trainer.train_dataloader, FIT_IMAGES // self.trainer.world_size)
+            batches = islice(cast(Any, self.trainer.train_dataloader), FIT_BATCHES // self.trainer.world_size)
+            images = torch.cat([batch[0].float() for batch in batches])
             gathered = cast(Tensor, self.all_gather(images.to(self.device)))  # by every process the same
             self.network.fit(gathered.view(-1, *images.shape[1:]).cpu())
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute the loss: the sum of the replicas' mean losses, so that no gradient depends on another replica."""
+        """Compute the loss."""
         return self._shared_step(batch, batch_idx, self.network(batch[0]), "train")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -120,6 +117,7 @@ class CatDogClassifier(LightningModule):
         return self(batch if isinstance(batch, Tensor) else batch[0]).sigmoid()
 
     def _shared_step(self, batch: Batch, batch_idx: int, logits: Tensor, split: str) -> Tensor:
+        """Compute the sum of the replicas' mean losses, so that no gradient depends on another replica."""
         if batch_idx == 0:
             self._outputs.pop(split, None)  # of an epoch that was interrupted
         labels = batch[1].to(logits.dtype)
@@ -147,13 +145,11 @@ class CatDogClassifier(LightningModule):
         logits, labels = (torch.cat(column, dim=-1) for column in zip(*batches, strict=True))
         if split == "val" and len(labels) > 1:
             self.replica_metrics["val/dead"] = (logits == logits[:, :1]).all(dim=1).cpu().float()
-        computed = []
-        for own in logits:
-            self.metrics.update(preds=own.sigmoid(), target=labels.int(), logits=own)
-            computed.append(self.metrics.compute())
-            self.metrics.reset()
-        for name in computed[0]:
-            values = torch.stack([metrics[name] for metrics in computed])
+        for name, values in compute_metrics(self.metrics, logits, labels).items():
+            if name == "loss" and not values.isfinite().all():
+                seed, lr = self.seeds[int(values.isfinite().int().argmin())], self.hparams["lr"]
+                sentence = f"{split}/loss of seed {seed} is no longer finite in epoch {self.current_epoch + 1}"
+                raise InputError(f"{sentence}; a learning rate below model.lr={lr} keeps it finite")
             self.replica_metrics[f"{split}/{name}"] = values.cpu()
             self.log(f"{split}/{name}", values.mean(), sync_dist=True)
             if len(values) > 1:
@@ -165,5 +161,5 @@ class CatDogClassifier(LightningModule):
         optimizer = build_optimizer(self.network, options["optimizer"], options["lr"], options["weight_decay"])
         if options["schedule"] == "constant":
             return optimizer
-        scheduler = cosine(optimizer, self.trainer.estimated_stepping_batches, options["warmup"])
+        scheduler = cosine(optimizer, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -1,7 +1,6 @@
 """Fixed features that a network may see instead of pixels: whitened principal components, and HOG."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +8,6 @@ from torch.nn import functional
 
 from catdog.errors import InputError
 
-FIT_IMAGES = 6400  # training images that features are fitted to
 POWER_ITERATIONS, OVERSAMPLING = 3, 16  # of the randomized PCA; extra components make those kept nearly exact
 ORIENTATIONS = 8  # bins of HOG, over half a turn
 CELL = 4  # pixels: height and width of a HOG cell
@@ -117,19 +115,3 @@ def hog(images: Tensor) -> Tensor:
     energy = functional.pad(cells.square().sum(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     around = functional.avg_pool2d(energy, 3, stride=1).sqrt()
     return (cells / (around + FAINT) + ROUNDING).sqrt().flatten(1)
-
-
-def collect_images(loader: Any, count: int) -> Tensor:
-    """Collect at least `count` images, float32, from a loader of (images, labels), over several epochs if need be."""
-    batches: list[Tensor] = []
-    sampler: Any = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
-    for epoch in range(count):
-        if hasattr(sampler, "set_epoch"):
-            sampler.set_epoch(epoch)  # shows other random views of the photos
-        for images, _ in loader:
-            batches.append(images.float())
-            if sum(map(len, batches)) >= count:
-                return torch.cat(batches)[:count]
-        if not batches:
-            break
-    raise InputError("there are no training images to fit features to")

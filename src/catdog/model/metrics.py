@@ -3,39 +3,28 @@
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import BinaryAccuracy
-
-
-class BinaryCrossEntropy(Metric):
-    """Mean binary cross-entropy of logits (photos,) and targets (photos,), over all photos and processes."""
-
-    full_state_update = False
-    total: Tensor
-    photos: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("photos", torch.tensor(0), dist_reduce_fx="sum")
-
-    def update(self, logits: Tensor, target: Tensor) -> None:
-        """Add some photos."""
-        self.total += cross_entropy(logits, target.to(logits.dtype))
-        self.photos += target.numel()
-
-    def compute(self) -> Tensor:
-        """Compute the mean, float32 scalar."""
-        return self.total / self.photos
 
 
 def build_metrics() -> MetricCollection:
     """Build the metrics of every split; one added here reaches TensorBoard, metrics.json and the study's table.
 
-    An update gets `preds` (probabilities of class 1), `target` (0 or 1) and `logits`, each (photos,); a metric takes
-    those that it names.
+    An update gets `preds` (probabilities of class 1), `target` (0 or 1) and `value` (binary cross-entropy), each
+    (photos,); a metric takes those that it names.
     """
-    return MetricCollection({"loss": BinaryCrossEntropy(), "acc": BinaryAccuracy(validate_args=False)})
+    loss = MeanMetric(nan_strategy="disable")  # a loss that is not finite is to be seen
+    return MetricCollection({"loss": loss, "acc": BinaryAccuracy(validate_args=False)})
+
+
+def compute_metrics(metrics: MetricCollection, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Compute each metric of each replica, (replicas,), from logits (replicas, photos) and labels (photos,)."""
+    computed = []
+    for own in logits:
+        metrics.update(preds=own.sigmoid(), target=labels.int(), value=cross_entropy(own, labels, "none"))
+        computed.append(metrics.compute())
+        metrics.reset()
+    return {name: torch.stack([own[name] for own in computed]) for name in computed[0]}
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, reduction: str = "sum") -> Tensor:

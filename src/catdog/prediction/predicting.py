@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from catdog.data import FileSource, Photo, UnreadablePhotoError, read_all
+from catdog.data import FileSource, UnreadablePhotoError, read_all
 from catdog.data.photos import PHOTO_SUFFIXES, photo_paths
+from catdog.data.store import digest_pixels
 from catdog.errors import InputError
 from catdog.inference import Predictor
 
@@ -49,7 +51,7 @@ class PathSource(FileSource):
             return [folder]
         return sorted(found + unlisted)
 
-    def read(self, index: int, image_size: int) -> Photo:
+    def read(self, index: int, image_size: int) -> NDArray[np.uint8]:
         """As `FileSource.read`."""
         if (why := self._reasons.get(self.names[index])) is not None:
             raise UnreadablePhotoError(why)
@@ -61,7 +63,7 @@ class Judged(NamedTuple):
 
     Attributes:
         logits: of class 1, float32 (replicas,).
-        digest: SHA-256 of the photo's bytes, in hexadecimal.
+        digest: of the photo's pixels, see `digest_pixels`.
     """
 
     logits: Tensor
@@ -116,11 +118,12 @@ def judge(
     readings = zip(source.names, read_all(source, size, progress), strict=True)
     while batch := list(islice(readings, BATCH)):
         for row, (_, photo) in enumerate(batch):
-            if isinstance(photo, Photo):
-                pixels[row] = photo.pixels.transpose(2, 0, 1)
+            if not isinstance(photo, UnreadablePhotoError):
+                pixels[row] = photo.transpose(2, 0, 1)
         logits = model.logits(torch.from_numpy(pixels)).T
         for row, (name, photo) in enumerate(batch):
-            yield name, Judged(logits[row], photo.digest) if isinstance(photo, Photo) else photo
+            unreadable = isinstance(photo, UnreadablePhotoError)
+            yield name, cast(Any, photo) if unreadable else Judged(logits[row], digest_pixels(cast(Any, photo)))
 
 
 def predict(model: Predictor, paths: Sequence[str], progress: bool = True) -> Iterator[Prediction]:

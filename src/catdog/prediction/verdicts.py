@@ -151,7 +151,7 @@ def sheet(model: Predictor, predictions: Sequence[Prediction]) -> Image.Image:
     for number in readable[:MOST_ON_SHEET]:
         prediction = predictions[number]
         try:
-            pictures.append(source.thumbnail(number, SIDE))
+            pictures.append(Image.fromarray(source.read(number, SIDE)))
         except UnreadablePhotoError:  # it went away meanwhile
             continue
         verdict = shown(model.class_names[prediction.verdict])

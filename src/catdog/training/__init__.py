@@ -1,5 +1,4 @@
 """A run: training, testing, checkpoints and the record."""
 
-from catdog.training.run import run
-
-__all__ = ["run"]
+from catdog.training.callbacks import RunCheckpoint as RunCheckpoint
+from catdog.training.run import run as run

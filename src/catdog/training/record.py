@@ -15,39 +15,87 @@ from catdog import figures
 from catdog.data import CatDogDataModule
 from catdog.environment import environment
 from catdog.files import write_atomically
-from catdog.names import describe
+from catdog.model import CatDogClassifier
+from catdog.names import describe, net_title
 from catdog.statistics import mean_accuracy, wilson_interval
-from catdog.training.callbacks import RunCheckpoint, seeds_of
+from catdog.training.callbacks import seeds_of
 from catdog.training.run_folder import METRICS
 
 logger = logging.getLogger(__name__)
 
 
-def save_unreadable(data: CatDogDataModule, folder: Path) -> None:
-    """Warn of photos that could not be read, and list them with the reasons in `unreadable.csv`."""
-    if unreadable := data.store.unreadable:
+def prepare_data(data: CatDogDataModule, folder: Path, is_first: bool) -> None:
+    """Decode and split the photos; the first process lists those that cannot be read, and tells what is wrong."""
+    data.prepare_data()
+    if is_first and (unreadable := data.store.unreadable):  # before setup, as too many of them end the run
         _write_csv(folder / "unreadable.csv", ("path", "reason"), unreadable.items())
         logger.warning("%d unreadable photos are left out; %s lists them", len(unreadable), folder / "unreadable.csv")
+    data.setup()
+    for warning in data.warnings if is_first else ():
+        logger.warning(warning)
+
+
+def summarize(
+    model: LightningModule, data: CatDogDataModule, history: Sequence[dict[str, Any]], steps: Sequence[int],
+    tested: dict[str, list[float]], probabilities: Tensor,
+) -> dict[str, Any]:  # fmt: skip
+    """Summarize the result: of each replica its own, and their means; times are in seconds.
+
+    Args:
+        model: the tested module.
+        data: its photos.
+        history: of its training, see `RunCheckpoint.rows`.
+        steps: of each replica the training step whose weights were tested.
+        tested: metrics of the test, a list over the replicas each.
+        probabilities: of class 1 for the tested photos, (replicas, photos); no photos if the module predicts none.
+    """
+    seeds, hidden = seeds_of(model), list(model.hparams.get("hidden", []))
+    labels = data.test.labels[: probabilities.shape[1]]
+    correct = ((probabilities > 0.5) == (labels > 0.5)).double().numpy()
+    replicas: list[dict[str, Any]] = []
+    for number, (seed, step) in enumerate(zip(seeds, steps, strict=True)):
+        results: dict[str, Any] = {name: values[number] for name, values in tested.items()}
+        results["test/acc_interval"] = wilson_interval(int(correct[number].sum()), len(labels)) if len(labels) else None
+        replicas.append({"seed": seed} | _training_of(number, history, step) | results)
+    share = data.test.labels.mean().item()
+    return {
+        "status": "finished",
+        "net": net_title(model.hparams) if isinstance(model, CatDogClassifier) else type(model).__name__,
+        "hidden": hidden,
+        "depth": len(hidden),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()) // len(seeds),
+        "epochs": history[-1]["epoch"],
+        "steps": history[-1]["step"],
+        "seed": seeds[0],
+        **{name: getattr(data, name) for name in ("fold", "split_seed", "shuffle_seed", "warnings")},
+        "photos": {split: len(getattr(data, split)) for split in ("train", "val", "test")},
+        "tested": len(labels),
+        "unreadable": len(data.store.unreadable),
+        "class_names": list(data.class_names),
+        "chance": max(share, 1 - share),
+        **_means(replicas),
+        "test/acc_sd": stdev(replica["test/acc"] for replica in replicas) if len(seeds) > 1 else None,
+        "test/acc_interval": mean_accuracy(correct)[1:] if min(correct.shape) > 1 else replicas[0]["test/acc_interval"],
+        "seconds_per_epoch": median(row["seconds"] for row in history if "seconds" in row),
+        "history": [_means(own) for own in zip(*(replica["history"] for replica in replicas), strict=True)],
+        "replicas": replicas,
+        **environment(),
+    }
+
+
+def _training_of(replica: int, history: Sequence[dict[str, Any]], step: int) -> dict[str, Any]:
+    """Select a replica's history, and its validation at the training step whose weights were tested, if any."""
+    rows = [{key: own[replica] if isinstance(own, list) else own for key, own in row.items()} for row in history]
+    at_test = next((row for row in rows if row["step"] == step), {})
+    validation = {name: value for name, value in at_test.items() if name.startswith("val")}
+    return {"tested_epoch": at_test.get("epoch"), "tested_step": step, **validation, "history": rows}
 
 
 def save(
-    folder: Path,
-    metrics: dict[str, Any],
-    model: LightningModule,
-    data: CatDogDataModule,
-    trainer: Trainer,
+    folder: Path, metrics: dict[str, Any], model: LightningModule, data: CatDogDataModule, trainer: Trainer,
     probabilities: Tensor,
-) -> None:
-    """Write all files of a finished run, `metrics.json` last.
-
-    Args:
-        folder: the run's folder.
-        metrics: from `summarize`.
-        model: the tested module.
-        data: its photos.
-        trainer: which has tested it.
-        probabilities: of class 1 for the tested photos, (replicas, photos).
-    """
+) -> None:  # fmt: skip
+    """Write all files of a finished run, `metrics.json` last; for the arguments see `summarize`, for `metrics` too."""
     rows = (
         (name, int(label), seed, probability)
         for seed, own in zip(seeds_of(model), probabilities.tolist(), strict=True)
@@ -58,63 +106,6 @@ def save(
     figure.savefig(folder / "curves.png", dpi=110)
     figures.fill_dashboard(model, data, trainer, metrics, probabilities)
     write_atomically(folder / METRICS, json.dumps(metrics, indent=2, default=str))
-
-
-def summarize(
-    model: LightningModule, data: CatDogDataModule, history: RunCheckpoint, steps: Sequence[int],
-    tested: dict[str, list[float]], probabilities: Tensor,
-) -> dict[str, Any]:  # fmt: skip
-    """Summarize the result: of each replica its own, and their means; times are in seconds.
-
-    Args:
-        model: the tested module.
-        data: its photos.
-        history: of its training.
-        steps: of each replica the training step whose weights were tested.
-        tested: metrics of the test, a list over the replicas each.
-        probabilities: of class 1 for the tested photos, (replicas, photos); no photos if the module predicts none.
-    """
-    seeds, hidden = seeds_of(model), list(model.hparams.get("hidden", []))
-    labels = data.test.labels[: probabilities.shape[1]]
-    correct = ((probabilities > 0.5) == (labels > 0.5)).double().numpy()
-    replicas = [_summarize_replica(history.of_replica(number), step) for number, step in enumerate(steps)]
-    for number, (replica, seed) in enumerate(zip(replicas, seeds, strict=True)):
-        replica |= {"seed": seed} | {name: values[number] for name, values in tested.items()}
-        replica["test/acc_interval"] = wilson_interval(int(correct[number].sum()), len(labels)) if len(labels) else None
-    share = data.store.labels.mean().item()
-    return {
-        "status": "finished",
-        "net": getattr(model, "title", type(model).__name__),
-        "hidden": hidden,
-        "depth": len(hidden),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()) // len(seeds),
-        "epochs": history.rows[-1]["epoch"],
-        "steps": history.rows[-1]["step"],
-        "seed": seeds[0],
-        "fold": data.fold,
-        "split_seed": data.split_seed,
-        "shuffle_seed": data.shuffle_seed,
-        "photos": {split: len(getattr(data, split)) for split in ("train", "val", "test")},
-        "tested": len(labels),
-        "unreadable": len(data.store.unreadable),
-        "warnings": data.warnings,
-        "class_names": list(data.class_names),
-        "chance": max(share, 1 - share),
-        **_means(replicas),
-        "test/acc_sd": stdev(replica["test/acc"] for replica in replicas) if len(seeds) > 1 else None,
-        "test/acc_interval": mean_accuracy(correct)[1:] if min(correct.shape) > 1 else replicas[0]["test/acc_interval"],
-        "seconds_per_epoch": median(row["seconds"] for row in history.rows if "seconds" in row),
-        "history": [_means(own) for own in zip(*(replica["history"] for replica in replicas), strict=True)],
-        "replicas": replicas,
-        **environment(),
-    }
-
-
-def _summarize_replica(history: list[dict[str, Any]], step: int) -> dict[str, Any]:
-    """Summarize one replica's validation at the tested step, if there was one."""
-    tested = next((row for row in history if row["step"] == step), {})
-    validation = {name: value for name, value in tested.items() if name.startswith("val")}
-    return {"tested_epoch": tested.get("epoch"), "tested_step": step, **validation, "history": history}
 
 
 def _means(rows: Sequence[dict[str, Any]]) -> dict[str, float]:

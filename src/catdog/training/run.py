@@ -2,152 +2,102 @@
 
 import logging
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from catdog.data import CatDogDataModule
+from catdog.data import CatDogDataModule, store_key
 from catdog.errors import InputError, check_choice
 from catdog.training import record
 from catdog.training.callbacks import RunCheckpoint, replica_metrics, seeds_of
-from catdog.training.run_folder import last_checkpoint, prepared, read_checkpoint, remove_mid_epoch_checkpoints
+from catdog.training.run_folder import prepared, read_checkpoint
 
 logger = logging.getLogger(__name__)
 
-REMARKS = (  # of Lightning's and PyTorch's, not for the user
-    ".*Checkpoint directory .* exists and is not empty",  # a run that is resumed in its folder
-    ".*`srun` command is available",  # a cluster's login node
-    ".*LeafSpec.* is deprecated",  # Lightning 2.6 with PyTorch 2.14
-    ".*Detected pickle protocol",  # a file given as ckpt_path that is no checkpoint, which is said below
-    ".*torch.jit.* is deprecated",  # TensorBoard's graph with PyTorch 2.14
-    ".*smaller than the logging interval",  # metrics are logged once per epoch
-    ".*enabled train dataloader shuffling",  # the data module answers overfit_batches itself
-)
-for name in ("pytorch.utilities.rank_zero", "fabric.utilities.rank_zero", "pytorch.trainer.connectors"):
-    logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)  # hardware, tips, limits, signals
-
 
 def run(
-    data: CatDogDataModule,
+    trainer: Trainer,
     model: LightningModule,
-    build_trainer: Callable[..., Trainer],
-    *,
-    folder: Path,
+    data: CatDogDataModule,
     config: dict[str, Any],
     ckpt_path: str | Path | None = None,
     test_weights: str = "best",
-    callbacks: Sequence[Callback] = (),
-    loggers: Sequence[Logger] = (),
-    on_start: Callable[[Trainer], None] = lambda trainer: None,
 ) -> dict[str, Any] | None:
-    """Train, test and record one network; everything it leaves lies in `folder`.
+    """Train, test and record one network; everything it leaves lies in the trainer's `default_root_dir`.
+
+    A run of the same `config` and photos in that folder is resumed, or its record returned.
 
     Args:
-        data: the photos.
+        trainer: with a RunCheckpoint among its callbacks, and a TensorBoardLogger.
         model: a CatDogClassifier, or another module that logs `val/loss` and `val/acc` and tests `test/acc`.
-        build_trainer: makes the trainer, given `callbacks`, `logger` and `default_root_dir`.
-        folder: the run's folder. A run of the same `config` and photos in it is resumed, or its record returned; what
-            another one left is moved aside.
+        data: the photos.
         config: all that the run depends on, kept in the record.
         ckpt_path: a run's `last.ckpt` to resume from.
         test_weights: which weights are tested: "best", those with the lowest validation loss, or "last".
-        callbacks: further ones.
-        loggers: further ones; TensorBoard is always on.
-        on_start: called with the trainer when it starts to train, an epoch of it, to test or to predict.
 
     Returns:
         The record, as in `metrics.json`, which is written last: a folder that has one is a finished run. None after
         `fast_dev_run`, which leaves no record.
 
     Raises:
-        InputError: an argument, a folder of photos or a checkpoint cannot be worked with.
+        InputError: an argument, a folder or a checkpoint cannot be worked with.
     """
-    started = time.perf_counter()
     check_choice("test_weights", test_weights, ("best", "last"))
-    if ckpt_path is not None and Path(ckpt_path).resolve().is_relative_to(folder.resolve()):
-        raise InputError(f"ckpt_path: '{ckpt_path}' lies in the run's own folder, which is resumed without ckpt_path")
-    with _without_remarks():
-        history = RunCheckpoint(folder / "checkpoints", test_weights == "best", on_start)
-        trainer = build_trainer(
-            callbacks=[history, *callbacks],
-            logger=[TensorBoardLogger(folder, name="", version="", default_hp_metric=False), *loggers],
-            default_root_dir=folder,
-        )
-        check_trainer(trainer, test_weights)
-        if getattr(trainer, "fast_dev_run", False):
-            cast(Any, trainer).callbacks.remove(history)  # some batches of everything are to leave no trace
-            trainer.fit(model, data)
-            trainer.test(model, data, verbose=False)
-            return None
-        identity = {"config": config, "photos": data.fingerprint()}
-        with prepared(folder, identity, trainer.is_global_zero) as finished:
-            if finished is not None:
-                logger.info("finished before: %s", folder)
-                return finished
-            ckpt_path = last_checkpoint(folder) or ckpt_path
-            if ckpt_path is not None:
-                check_resumable(ckpt_path, model, trainer)
-            _prepare_data(data, folder, trainer.is_global_zero)
-            remove_mid_epoch_checkpoints(folder)
-            trainer.fit(model, data, ckpt_path=ckpt_path, weights_only=True)
-            steps: Sequence[int] = [trainer.global_step] * len(seeds_of(model))
-            if test_weights == "best":
-                steps = history.best_steps
-                history.load_best(trainer, model)
-            remove_mid_epoch_checkpoints(folder)
-            trainer.test(model, data, verbose=False)
-            tested = replica_metrics(model, trainer, "test")
-            probabilities = _predict(trainer, model, data)
-            metrics = record.summarize(model, data, history, steps, tested, probabilities)
-            metrics |= {"accelerator": trainer.strategy.root_device.type, "seconds": time.perf_counter() - started}
-            metrics["config"] = config
-            if trainer.is_global_zero:  # one of several processes writes
-                record.save(folder, metrics, model, data, trainer, probabilities)
-            return metrics
-
-
-def check_trainer(trainer: Trainer, test_weights: str) -> None:
-    """Raise an InputError unless the trainer trains, validates and tests something."""
     for key in ("max_epochs", "max_steps", "limit_train_batches", "limit_test_batches"):
         if getattr(trainer, key) == 0:
             raise InputError(f"trainer.{key}=0 leaves nothing to {'test' if 'test' in key else 'train'}")
-    if trainer.limit_val_batches == 0 and test_weights == "best":
-        raise InputError(
-            "trainer.limit_val_batches=0 leaves no validation to find the best weights; add test_weights=last"
-        )
+    history = next(callback for callback in trainer.checkpoint_callbacks if isinstance(callback, RunCheckpoint))
+    if cast(Any, trainer).fast_dev_run:
+        cast(Any, trainer).callbacks.remove(history)  # some batches of everything are to leave no trace
+        trainer.fit(model, data)
+        trainer.test(model, data, verbose=False)
+        return None
+    folder, started = Path(trainer.default_root_dir), time.perf_counter()
+    if ckpt_path is not None and Path(ckpt_path).resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"ckpt_path: '{ckpt_path}' lies in the run's own folder, which is resumed without ckpt_path")
+    identity = {"config": config, "photos": store_key(data.source, data.image_size)}
+    if ckpt_path is not None and trainer.max_steps != -1:
+        raise InputError("ckpt_path: training that trainer.max_steps ends cannot be resumed; use trainer.max_epochs")
+    with prepared(folder, identity, trainer.is_global_zero) as finished:
+        if finished is not None:
+            logger.info("finished before: %s", folder)
+            return finished
+        record.prepare_data(data, folder, trainer.is_global_zero)
+        last = folder / "checkpoints" / "last.ckpt"
+        for path in folder.glob("hpc_ckpt_*"):  # Lightning's, of mid-epoch, which it would load unasked, in testing too
+            path.unlink(missing_ok=True)
+        # With max_steps, Lightning 2.6 would give an epoch that has ended one batch more, so training starts again.
+        _fit(trainer, model, data, last if last.is_file() and trainer.max_steps == -1 else ckpt_path)
+        last_steps = [trainer.global_step] * len(seeds_of(model))
+        steps = history.load_best(trainer, model) if test_weights == "best" else last_steps
+        trainer.test(model, data, verbose=False)
+        tested = replica_metrics(model, trainer, "test")
+        probabilities = _predict(trainer, model, data)
+        metrics = record.summarize(model, data, history.rows, steps, tested, probabilities)
+        metrics |= {"accelerator": trainer.strategy.root_device.type, "seconds": time.perf_counter() - started}
+        metrics["config"] = config
+        if trainer.is_global_zero:  # one of several processes writes
+            record.save(folder, metrics, model, data, trainer, probabilities)
+        return metrics
 
 
-def check_resumable(ckpt_path: str | Path, model: LightningModule, trainer: Trainer) -> None:
-    """Raise an InputError unless the file is a checkpoint of the same network, before the end of this training."""
-    checkpoint = read_checkpoint(ckpt_path)
-    if "optimizer_states" not in checkpoint:
-        raise InputError(f"ckpt_path: '{ckpt_path}' holds weights alone; give the checkpoints/last.ckpt of a run")
-    epochs = max((row["epoch"] for row in checkpoint["callbacks"]["RunCheckpoint"]["rows"]), default=0)
-    if trainer.max_epochs not in (None, -1) and epochs > trainer.max_epochs:
-        raise InputError(
-            f"ckpt_path: '{ckpt_path}' is of epoch {epochs}, after the last of trainer.max_epochs={trainer.max_epochs}"
-        )
-    saved = checkpoint["hyper_parameters"]
+def _fit(trainer: Trainer, model: LightningModule, data: CatDogDataModule, ckpt_path: str | Path | None) -> None:
+    """Train, from a checkpoint if there is one.
+
+    Raises:
+        InputError: that is of another network, or of one that was trained with other hyperparameters.
+    """
+    checkpoint = {} if ckpt_path is None else read_checkpoint(ckpt_path)
+    if checkpoint and "RunCheckpoint" not in checkpoint.get("callbacks", ()):
+        raise InputError(f"ckpt_path: '{ckpt_path}' is no training to resume; give the checkpoints/last.ckpt of a run")
+    saved = checkpoint.get("hyper_parameters", model.hparams)
     for key, value in model.hparams.items():
         if key != "class_names" and saved.get(key) != value:
             raise InputError(f"ckpt_path: '{ckpt_path}' was trained with {key}={saved.get(key)}, not with {value}")
-
-
-def _prepare_data(data: CatDogDataModule, folder: Path, is_first: bool) -> None:
-    """Decode and split the photos; the first process tells what is wrong with them."""
-    if is_first:
-        record.save_unreadable(data, folder)  # first, because too many of them end the run
-    data.prepare_data()
-    data.setup()
-    for warning in data.warnings if is_first else ():
-        logger.warning(warning)
+    trainer.fit(model, data, ckpt_path=ckpt_path, weights_only=True)
 
 
 def _predict(trainer: Trainer, model: LightningModule, data: CatDogDataModule) -> Tensor:
@@ -159,11 +109,3 @@ def _predict(trainer: Trainer, model: LightningModule, data: CatDogDataModule) -
     trainer.limit_predict_batches = trainer.limit_test_batches
     batches: Any = trainer.predict(model, data)
     return torch.cat([batch.float().cpu().reshape(replicas, -1) for batch in batches], dim=1)
-
-
-@contextmanager
-def _without_remarks() -> Iterator[None]:
-    with warnings.catch_warnings():
-        for remark in REMARKS:
-            warnings.filterwarnings("ignore", message=remark)
-        yield
