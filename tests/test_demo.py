@@ -202,6 +202,6 @@ def test_a_recipes_answer_says_what_its_pictures_leave_out(photo: Path) -> None:
     net = make_classifier(hidden=[3], **RECIPE)
     net.network.fit(torch.rand(30, 3, 8, 8))
     plain, told = (answer(Predictor(other), str(photo)) for other in (make_classifier(hidden=[3]), net))
-    for words in ("mean over ten slightly different views", "but not in the pictures"):
+    for words in ("mean over ten views of the photo", "but not in the pictures"):
         assert words in told
         assert words not in plain

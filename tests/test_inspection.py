@@ -278,7 +278,7 @@ def test_every_net_has_a_page_and_a_picture(hidden: list[int], replicas: int, op
     assert tags.text.count("are left out") == len(left_out)
     assert all(f"{count:,} are left out" in tags.text for count in left_out)
     assert ("Highest z" in tags.text) == (not hidden)
-    told = ("PCA whitening turns", "ten slightly different views")
+    told = ("PCA whitening turns", "ten views of a photo (ten-crop)")
     assert all((words in tags.text) == bool(options) for words in told)
     assert tags.text.count("Hidden layer") == 2 * len(hidden)
 

@@ -80,7 +80,7 @@ def _limits(model: Predictor) -> str:
     """Name what the pictures of the units leave out."""
     options = model.classifier.hparams
     remarks = [
-        "The verdict is the mean over ten slightly different views of the photo; activity and votes are of the photo."
+        "The verdict is the mean over ten views of the photo (ten-crop); activity and votes are of the photo."
         * bool(options["test_time_augmentation"]),
         "What the units make of the HOG features is in their votes, but not in the pictures." * bool(options["hog"]),
     ]

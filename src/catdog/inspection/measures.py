@@ -47,7 +47,7 @@ class Layer:
 
     @property
     def dead(self) -> Tensor:
-        """Units that put out nothing on any photo, bool (units,); GELU's may give a little below 0."""
+        """Units that put out nothing on any photo, bool (units,)."""
         return (self.activations == 0).all(dim=0)
 
     @property

@@ -138,9 +138,7 @@ def _surest(inspection: Inspection, names: tuple[str, str], averaged: bool) -> S
             ]
             rows.append(Row(heading, photos, "none"))
     text = "Of right and of wrong answers, the test photos of which the net is surest, with the answer's probability."
-    notes = [
-        "The probabilities are means over ten slightly different views of a photo; all else is of the photo itself."
-    ]
+    notes = ["The probabilities are means over ten views of a photo (ten-crop); all else is of the photo itself."]
     return Section("Where the net is sure", text, rows, notes if averaged else ())
 
 
