@@ -7,10 +7,10 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -34,9 +34,6 @@ from catdog.files import OUTCOME, write_atomically
 from catdog.interruption import at_starts, interruptible
 from catdog.names import describe
 
-if TYPE_CHECKING:
-    from lightning import Trainer
-
 logger = logging.getLogger(__name__)
 
 UNWRITABLE = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -53,17 +50,18 @@ def train(config: DictConfig) -> float | None:
     folder = Path(hydra_config.runtime.output_dir)
     try:
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
-    except OmegaConfBaseException as error:
-        sys.exit(f"catdog: {' '.join(str(error).split())}")
+    except OmegaConfBaseException as unresolved:
+        sys.exit(f"catdog: {' '.join(str(unresolved).split())}")
     try:
         with interruptible(folder) as listen:
             metrics = _run(plain, folder, sweeping, bool(hydra_config.job.chdir), listen)
-    except InterruptedRunError as error:
-        save_outcome(folder, plain, "interrupted", error)
+    except InterruptedRunError as interruption:
+        save_outcome(folder, plain, "interrupted", interruption)
         if _is_first_process():
-            print(f"catdog: {error}", file=sys.stderr)
-        sys.exit(128 + error.number)  # as a shell reports signals; in a sweep, no other run is started
-    except Exception as error:
+            print(f"catdog: {interruption}", file=sys.stderr)
+        sys.exit(128 + interruption.number)  # as a shell reports signals; in a sweep, no other run is started
+    except Exception as raised:
+        error = bad_input(raised) or raised
         save_outcome(folder, plain, "skipped" if isinstance(error, UnavailableError) else "failed", error)
         if not sweeping and (isinstance(error, InputError) or getattr(error, "errno", None) in UNWRITABLE):
             sys.exit(f"catdog: {explain(error)}")  # here, because Hydra prints a line of its own about errors
@@ -72,7 +70,7 @@ def train(config: DictConfig) -> float | None:
         if isinstance(error, UnavailableError):
             logger.info("skipped: %s", error)
         else:
-            logger.exception("failed")
+            logger.exception("failed: %s", error)
         return None
     return metrics.get("val/acc") if metrics else None
 
@@ -99,20 +97,16 @@ def _run(
     if moved:
         for group, key in ((config["data"], "root"), (config["data"], "cache_dir"), (config, "ckpt_path")):
             group[key] = group.get(key) and to_absolute_path(group[key])
-    data, model = _build(config, "data"), _build(config, "model")
-    with without_remarks(), _reported_as_input():
-        trainer = _build_trainer(
-            config,
-            callbacks=[
-                training.RunCheckpoint(folder / "checkpoints"), at_starts(listen),
-                *(_build(config["callbacks"], name) for name in config["callbacks"] or ()),
-            ],
-            logger=[
-                TensorBoardLogger(folder, name="", version="", default_hp_metric=False),
-                *(_build(config["logger"], name, folder) for name in config["logger"] or ()),
-            ],
-            default_root_dir=folder,
-        )  # fmt: skip
+    build = partial(instantiate, _convert_="all")
+    data, model = build(config["data"]), build(config["model"])
+    callbacks = [training.RunCheckpoint(folder / "checkpoints"), at_starts(listen)]
+    callbacks += [build(node) for node in (config["callbacks"] or {}).values()]
+    loggers = [TensorBoardLogger(folder, name="", version="", default_hp_metric=False)]
+    for node in (config["logger"] or {}).values():
+        in_folder = {"save_dir": str(folder)} if node.get("save_dir", "") is None else {}
+        loggers.append(build(node, **in_folder))
+    with without_remarks():
+        trainer = build(config["trainer"], _partial_=True)(callbacks=callbacks, logger=loggers, default_root_dir=folder)
         metrics = training.run(trainer, model, data, config, config["ckpt_path"], config["test_weights"])
     if metrics is None:
         logger.info("fast_dev_run: everything runs; no result is left")
@@ -121,16 +115,25 @@ def _run(
     return metrics
 
 
-@contextmanager
-def _reported_as_input() -> Iterator[None]:
-    """Turn what Lightning itself raises about its flags into an InputError."""
-    try:
-        yield
-    except Exception as error:
-        frames = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)]
-        if isinstance(error, InputError) or not frames[-1].startswith("lightning."):
-            raise
-        raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+def bad_input(error: BaseException) -> InputError | None:
+    """Find the bad input behind an error, if that is what it comes from.
+
+    An InputError is one; so is what Lightning raises about its flags, and what a class named in the configuration
+    raises about its arguments.
+    """
+    configured = isinstance(error, InstantiationException) and error.__cause__ is not None
+    cause = error.__cause__ if configured and error.__cause__ is not None else error
+    if isinstance(cause, InputError):
+        return cause
+    text = " ".join(str(cause).split()) or type(cause).__name__
+    if missing := re.search(r"`(\w+)Accelerator` can not run", text):
+        return UnavailableError(f"no {missing[1]} device (trainer=auto and trainer=cpu run on any machine)")
+    frames = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(cause.__traceback__)]
+    if frames[-1].startswith("lightning."):
+        return InputError(f"trainer: {text}")
+    if configured and isinstance(cause, TypeError | ImportError | ValueError):
+        return InputError(text)
+    return None
 
 
 def _is_first_process() -> bool:
@@ -159,38 +162,6 @@ def _check(config: dict[str, Any], sweeping: bool) -> None:
     check_whole_number("seed", config["seed"], least=0, most=LARGEST_SEED)
 
 
-def _build(parent: dict[str, Any], name: str, save_dir: Path | None = None, **options: Any) -> Any:
-    """Build the object that a node of the configuration names; `save_dir` takes the place of a null of that name.
-
-    Raises:
-        InputError: the object refuses its arguments, or cannot be imported.
-    """
-    node = parent[name]
-    if save_dir is not None and node.get("save_dir", "") is None:
-        node = node | {"save_dir": str(save_dir)}
-    try:
-        return instantiate(node, **options, _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, InputError):
-            raise cause from error
-        if isinstance(cause, TypeError | ImportError | ValueError):
-            raise InputError(f"{name}: {' '.join(str(cause).split())}") from error
-        raise
-
-
-def _build_trainer(config: dict[str, Any], **own: Any) -> "Trainer":
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
-    try:
-        return cast("Trainer", _build(config, "trainer", _partial_=True)(**own))
-    except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
-        if missing := re.search(r"`(\w+)Accelerator` can not run", str(error)):
-            sentence = f"no {missing[1]} device (trainer=auto and trainer=cpu run on any machine)"
-            raise UnavailableError(sentence) from error
-        raise InputError(f"trainer: {' '.join(str(error).split()) or type(error).__name__}") from error
-
-
 def _tell(metrics: dict[str, Any], folder: Path) -> None:
     """Log the result, and what to do next."""
     if dead := sum(replica.get("val/dead", 0) > 0 for replica in metrics["replicas"]):
@@ -201,7 +172,7 @@ def _tell(metrics: dict[str, Any], folder: Path) -> None:
     epochs = sorted({replica["tested_epoch"] for replica in metrics["replicas"] if replica["tested_epoch"]})
     logger.info(
         "%s\n"
-        "  on %d test photos, with the weights of epoch %s; the larger class is %.3f of all photos\n"
+        "  on %d test photos, with the weights of epoch %s; the larger class is %.3f of them\n"
         "  figure      %s\n"
         "  checkpoints %s\n"
         "  dashboard   tensorboard --logdir %s\n"
