@@ -112,7 +112,7 @@ def test_fitting_gives_the_same_components_whatever_the_global_generator_and_the
 
 
 def test_too_few_images_get_a_sentence() -> None:
-    with pytest.raises(InputError, match="10 principal components cannot be found in 9 training images; ask for"):
+    with pytest.raises(InputError, match="10 principal components cannot be found in the 9 training images of"):
         Whitening(20, 10, EPSILON).fit(torch.randn(9, 20))
 
 

@@ -26,7 +26,7 @@ def random_views(images: Tensor, *seeds: int) -> Tensor:
     generator = torch.Generator().manual_seed(int(SeedSequence(seeds).generate_state(1)[0]))
     draws = torch.rand(5, len(images), generator=generator)
     scale = SCALE[0] + (SCALE[1] - SCALE[0]) * draws[0]
-    mirror = (draws[1] - 0.5).sign()
+    mirror = torch.where(draws[1] < 0.5, -1.0, 1.0)
     angle, across, down = ROTATION * (2 * draws[2] - 1), SHIFT * (2 * draws[3] - 1), SHIFT * (2 * draws[4] - 1)
     cos, sin = scale * angle.cos(), scale * angle.sin()
     theta = torch.stack([mirror * cos, -sin, across, mirror * sin, cos, down], dim=1).view(-1, 2, 3).to(images)

@@ -65,8 +65,8 @@ class Whitening(nn.Module):
         components = len(self.bias)
         if len(values) < components:
             raise InputError(
-                f"{components} principal components cannot be found in {len(values)} training images; ask for fewer "
-                "with model.whitening and model.hog, or for data.augment=true, which makes more images"
+                f"{components} principal components cannot be found in the {len(values)} training images of the first "
+                "batches; ask for fewer with model.whitening and model.hog, or for larger batches"
             )
         mean = values.mean(0)
         values = values - mean
