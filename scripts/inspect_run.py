@@ -1,4 +1,4 @@
-"""See what a run's net has learnt: `python scripts/inspect_run.py RUN` makes inspection.html and .png there."""
+"""See what a run's net has learnt: `python scripts/inspect_run.py RUN` makes inspection.html there."""
 
 import argparse
 from pathlib import Path
@@ -7,17 +7,16 @@ from catdog.cli import one_line_errors
 
 
 def main() -> None:
-    """Read the command line, write page and picture, print where they are."""
+    """Read the command line, write the page, print where it is."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", metavar="RUN", type=Path, help="the folder of a finished run")
-    parser.add_argument("--out", metavar="FOLDER", type=Path, help="where the two files go; the run's by default")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="folder of the page; the run's by default")
     parser.add_argument("--seed", metavar="S", type=int, help="which of several nets is shown; the first by default")
     arguments = parser.parse_args()
     with one_line_errors():
         from catdog.inspection import inspect_run  # here, because PyTorch takes seconds that --help need not wait for
 
-        for path in inspect_run(arguments.run, arguments.out, arguments.seed):
-            print(path)
+        print(inspect_run(arguments.run, arguments.out, arguments.seed))
 
 
 if __name__ == "__main__":

@@ -96,11 +96,11 @@ def test_a_contact_sheet_shows_its_photos_in_rows() -> None:
     assert left == same_left < right
 
 
-@given(st.lists(st.text(max_size=80), min_size=1, max_size=5), st.integers(1, 300), st.integers(1, 300))
+@given(st.lists(st.text(max_size=80), min_size=1, max_size=5))
 @settings(max_examples=30, deadline=None)
-@example(["a name without an end" * 9, "word " * 30, "Egyptian_Mau as American_Bulldog_Terrier, 99%"], 300, 2)
-def test_captions_of_a_contact_sheet_stay_in_their_columns(captions: list[str], width: int, height: int) -> None:
-    photos = [Image.new("RGB", (width, height), "red")] * len(captions)
+@example(["a name without an end" * 9, "word " * 30, "Egyptian_Mau as American_Bulldog_Terrier, 99%\n" + 99 * "W"])
+def test_captions_of_a_contact_sheet_stay_in_their_columns(captions: list[str]) -> None:
+    photos = [Image.new("RGB", (8, 8), "red")] * len(captions)
     sheet = figures.contact_sheet(photos, captions, "title " * 40, columns=2)
     side = (sheet.width - 3 * 12) // 2
     below_title = next(row for row in range(sheet.height) if (np.asarray(sheet)[row] == (255, 0, 0)).all(1).any())

@@ -11,16 +11,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 from torch import Tensor
 
 from catdog.contributions import input_weights
 from catdog.errors import InputError
 from catdog.inference import Predictor
-from catdog.inspection import Inspection, Layer, inspect, inspect_run
+from catdog.inspection import inspect_run
+from catdog.inspection.measures import Inspection, Layer, inspect
 from catdog.inspection.page import page
-from catdog.inspection.poster import WIDTH, poster
-from catdog.inspection.telling import tell
 from catdog.model import CatDogClassifier
 from catdog.runs import FinishedRun
 from conftest import RECIPE, ROOT, RunOf, make_classifier
@@ -63,12 +61,11 @@ def record_of(inspection: Inspection, replicas: int = 1, **changes: Any) -> dict
     each = {"test/acc": 0.5, "test/acc_interval": interval, "tested_epoch": 2, "val/dead": 1.0}
     return {
         "net": "small",
-        "hidden": [layer.width for layer in inspection.layers],
+        "hidden": [len(layer.units) for layer in inspection.layers],
         "parameters": 10,
         "epochs": 3,
-        "chance": 0.5,
         "photos": {"train": 80, "val": 10, "test": 10},
-        "config": {"data": {"image_size": 1, "root": "photos"}},
+        "config": {"data": {}},
         "replicas": [{"seed": seed, **each} for seed in range(replicas)],
         "versions": {"catdog": "0.1.0"},
         "test/acc": 0.5,
@@ -86,16 +83,18 @@ def test_units_are_measured_as_by_hand() -> None:
     assert rounded(layer.activations) == [[0, 0, 0, 0.5], [1, 0, 0, 0.5], [1, 1, 0, 0.5], [1, 0, 0, 0.5]]
     assert rounded(layer.contributions) == [[0, 0, 0, 0.5], [-2, 0, 0, 0.5], [-2, 1, 0, 0.5], [-2, 0, 0, 0.5]]
     assert rounded(found.logits) == [0.75, -1.25, -0.25, -1.25]
-    assert layer.active.tolist() == [0.75, 0.25, 0, 1]
-    assert layer.active_on(found.labels == 1).tolist() == [1, 0, 0, 1]
-    assert layer.dead.tolist() == [False, False, True, False]
-    assert layer.always.tolist() == [False, False, False, True]
+    units = layer.units
+    assert [unit.active for unit in units] == [0.75, 0.25, 0, 1]
+    assert [unit.active_on for unit in units] == [{0: 0.5, 1: 1}, {0: 0.5, 1: 0}, {0: 0, 1: 0}, {0: 1, 1: 1}]
+    assert [unit.vote for unit in units] == [0, 1, None, 1]
+    assert [unit.heard for unit in units] == [True, True, False, True]
+    assert [unit.mean for unit in units] == pytest.approx([-1.5, 0.25, 0, 0.5])
+    assert [unit.spread for unit in units] == pytest.approx([0.75**0.5, 3**0.5 / 4, 0, 0])
     assert layer.silent == 0
-    assert [layer.vote(unit) for unit in range(4)] == [0, 1, None, 1]
-    assert [layer.exciting(unit, most=2) for unit in range(4)] == [[1, 2], [2], [], [0, 1]]
-    assert layer.ranking == [0, 1, 3, 2]  # always the same vote moves nothing, and the dead come last
-    torch.testing.assert_close(layer.sway, torch.tensor([0.75**0.5, 3**0.5 / 4, 0, 0]))
-    typical = layer.typical([1, 2], found.pixels)
+    assert [layer.exciting(unit, most=2) for unit in units] == [[1, 2], [2], [], [0, 1]]
+    # A unit whose contribution is always the same moves nothing, and the dead come last.
+    assert [unit.number for unit in layer.ranking] == [1, 2, 4, 3]
+    typical = layer.typical([units[1], units[2]], found.pixels)
     torch.testing.assert_close(typical[0], torch.tensor([1.0, 1, 1]) - torch.tensor([0.5, -0.5, -0.5]))
     assert (typical[1] == 0).all()
 
@@ -108,15 +107,17 @@ def test_a_unit_of_an_earlier_layer_votes_through_those_after_it() -> None:
     # The first layer's second unit could be heard through the second layer's second one only, which is dead.
     assert rounded(found.layers[0].contributions) == [[0, 0], [-6, 0], [-6, 0]]
     assert rounded(found.layers[1].contributions) == [[0, 0], [-6, 0], [-6, 0]]
-    assert found.layers[0].vote(0) == 0
-    assert found.layers[0].vote(1) is None  # active, but no later unit hears it
+    heard, unheard = found.layers[0].units
+    assert heard.vote == 0
+    assert unheard.active > 0
+    assert not unheard.heard
     assert found.layers[1].silent == 1
 
 
 def test_a_unit_that_speaks_for_both_classes_has_no_vote() -> None:
     contributions = torch.tensor([[3.0, 1.0], [-1.0, -1.0]])
-    layer = Layer(contributions.abs(), contributions)
-    assert [layer.vote(unit) for unit in range(2)] == [1, None]
+    layer = Layer(contributions.abs(), contributions, torch.zeros(2))
+    assert [unit.vote for unit in layer.units] == [1, None]
 
 
 @given(st.integers(0, 1000), st.lists(st.integers(1, 6), min_size=1, max_size=4))
@@ -134,10 +135,10 @@ def test_without_biases_the_contributions_of_every_layer_add_up_to_the_logit(see
 def test_the_surest_photos_come_first_and_know_right_from_wrong() -> None:
     found = look_into(with_weights([], ([[1.0, 0.0, 0.0]], [0.0])), BLACK, BLACK, RED, RED)
     found = replace(found, logits=torch.tensor([-1.0, -2.0, 3.0, 4.0]), labels=torch.tensor([0.0, 1.0, 1.0, 1.0]))
-    assert found.surest(1, right=True, most=6) == [3, 2]
-    assert found.surest(1, right=True, most=1) == [3]
-    assert found.surest(1, right=False, most=6) == [1]
-    assert found.surest(0, right=False, most=6) == []
+    assert found.answers(1, right=True) == [3, 2]
+    assert found.answers(1, right=False) == [1]
+    assert found.answers(0, right=True) == [0]
+    assert found.answers(0, right=False) == []
 
 
 @pytest.mark.parametrize("options", [{}, {"whitening": 20}, {"whitening": 20, "hog": 10}])
@@ -157,8 +158,8 @@ def test_what_is_learnt_is_unknown_for_weights_that_began_with_another_seed() ->
     net.load_state_dict(other.state_dict())
     found = inspect(Predictor(net), 0, ["a"], torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1))
     assert found.learnt is None
-    text = page(tell(found, record_of(found), 0, OPTIONS))
-    assert "blurred" in text
+    text = page(found, record_of(found), 0, OPTIONS)
+    assert "cannot show how training has changed them" in text
     assert "learnt<" not in text
 
 
@@ -200,19 +201,14 @@ def assert_stands_alone(html: str) -> Tags:
 
 
 @pytest.mark.parametrize(("replicas", "seed"), [(1, None), (3, 2)])
-def test_a_run_leaves_a_page_and_a_picture(run_of: RunOf, replicas: int, seed: int | None, tmp_path: Path) -> None:
+def test_a_run_leaves_a_page(run_of: RunOf, replicas: int, seed: int | None, tmp_path: Path) -> None:
     written = inspect_run(run_of(replicas), tmp_path / "new folder", seed)
-    assert [path.relative_to(tmp_path).as_posix() for path in written] == [
-        "new folder/inspection.html",
-        "new folder/inspection.png",
-    ]
-    tags = assert_stands_alone(written[0].read_text(encoding="utf-8"))
+    assert written == tmp_path / "new folder" / "inspection.html"
+    tags = assert_stands_alone(written.read_text(encoding="utf-8"))
     assert "test accuracy" in tags.text
     assert ("the marked one, seed 2, is shown" in tags.text) == (replicas > 1)
     titles = [attributes["title"] or "" for tag, attributes in tags.tags if tag == "img" and "title" in attributes]
     assert any(title.startswith(("cats/", "dogs/")) for title in titles)
-    with Image.open(written[1]) as picture:
-        assert picture.width == WIDTH
 
 
 def test_the_photos_and_the_answers_are_those_of_the_runs_own_test(run_of: RunOf) -> None:
@@ -226,24 +222,26 @@ def test_the_photos_and_the_answers_are_those_of_the_runs_own_test(run_of: RunOf
     torch.testing.assert_close(found.logits.sigmoid(), expected)
 
 
-def test_a_seed_that_was_not_trained_and_a_file_as_folder_get_a_sentence(run_of: RunOf, tmp_path: Path) -> None:
+def test_a_seed_that_was_not_trained_gets_a_sentence(run_of: RunOf, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has no seed 7; it has 0, 1, 2"):
         inspect_run(run_of(3), tmp_path, seed=7)
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"file' cannot be written to"):
-        inspect_run(run_of(1), tmp_path / "file")
 
 
-def test_the_command_prints_where_its_files_are(
+def test_the_command_prints_where_its_page_is(
     run_of: RunOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = Path(shutil.copytree(run_of(1), tmp_path / "run"))
     monkeypatch.setattr(sys, "argv", ["inspect_run.py", str(folder)])
     runpy.run_path(str(ROOT / "scripts/inspect_run.py"), run_name="__main__")
-    assert capsys.readouterr().out.split() == [str(folder / "inspection.html"), str(folder / "inspection.png")]
-    monkeypatch.setattr(sys, "argv", ["inspect_run.py", str(tmp_path)])
-    with pytest.raises(SystemExit, match="catdog: .* holds no finished run"):
-        runpy.run_path(str(ROOT / "scripts/inspect_run.py"), run_name="__main__")
+    assert capsys.readouterr().out == f"{folder / 'inspection.html'}\n"
+    (tmp_path / "file").touch()
+    for arguments, sentence in (
+        ([str(tmp_path)], "catdog: .* holds no finished run"),
+        ([str(folder), "--out", str(tmp_path / "file")], "catdog: .*file: File exists"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["inspect_run.py", *arguments])
+        with pytest.raises(SystemExit, match=sentence):
+            runpy.run_path(str(ROOT / "scripts/inspect_run.py"), run_name="__main__")
 
 
 def test_odd_names_are_shown_as_they_are_and_do_nothing() -> None:
@@ -252,28 +250,24 @@ def test_odd_names_are_shown_as_they_are_and_do_nothing() -> None:
     names = [f"{attack}.png", "line\nbreak.png", "bytes\udcff\u202e.png"]
     found = replace(found, names=names, class_names=(attack, "dogs\n" + 80 * "w"))
     record = record_of(found, config={"data": {"image_size": 1, "root": f"/photos/{attack}\udcff"}})
-    exhibition = tell(found, record, 0, OPTIONS)
-    html = page(exhibition)
+    html = page(found, record, 0, OPTIONS)
     tags = assert_stands_alone(html)
     assert attack in tags.text
     titles = {(attributes.get("title") or "").split(".png")[0] for tag, attributes in tags.tags if tag == "img"}
     escaped = {attack, r"'line\nbreak", r"'bytes\udcff\u202e"}
-    assert escaped <= titles <= escaped | {"", "its weights", "its weights, blurred"}
+    assert escaped <= titles <= escaped | {"", "weights"}
     html.encode()
-    assert poster(exhibition).width == WIDTH
 
 
 @pytest.mark.parametrize(
     ("hidden", "replicas", "options"),
     [([], 2, {}), ([1, 2], 2, {}), ([2000, 20], 1, {}), ([5], 2, RECIPE | {"whitening": 2, "hog": 0})],
 )
-def test_every_net_has_a_page_and_a_picture(hidden: list[int], replicas: int, options: dict[str, Any]) -> None:
+def test_every_net_has_a_page(hidden: list[int], replicas: int, options: dict[str, Any]) -> None:
     net = classifier(hidden, replicas=replicas, **options)
     net.network.fit(torch.randn(20, 3, 1, 1))
     found = look_into(Predictor(net), BLACK, RED, WHITE, replica=replicas - 1)
-    exhibition = tell(found, record_of(found, replicas), replicas - 1, net.hparams)
-    tags = assert_stands_alone(page(exhibition))
-    assert poster(exhibition).width == WIDTH
+    tags = assert_stands_alone(page(found, record_of(found, replicas), replicas - 1, net.hparams))
     left_out = [width - 16 for width in hidden if width > 16]
     assert tags.text.count("are left out") == len(left_out)
     assert all(f"{count:,} are left out" in tags.text for count in left_out)
@@ -285,5 +279,5 @@ def test_every_net_has_a_page_and_a_picture(hidden: list[int], replicas: int, op
 
 def test_one_photo_of_one_class_is_enough() -> None:
     found = look_into(Predictor(classifier([2, 2])), BLACK)
-    text = assert_stands_alone(page(tell(found, record_of(found), 0, OPTIONS))).text
+    text = assert_stands_alone(page(found, record_of(found), 0, OPTIONS)).text
     assert "nan" not in text.lower()

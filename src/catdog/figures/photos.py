@@ -1,16 +1,18 @@
 """Photos in rows with their captions below."""
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import matplotlib
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageText
 from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
 
 from catdog.names import shown
 
-SIDE, GAP, LINE = 180, 12, 18  # pixels: the longer side of a photo, between photos, from line to line
+SIDE, GAP = 180, 12  # pixels: the side of a photo, between photos
 
 
 def mistakes(
@@ -26,7 +28,7 @@ def mistakes(
         most: how many photos to show.
     """
     worst = worst_mistakes(labels, probabilities)
-    photos = [as_photo(pixels[position]) for position in worst[:most].tolist()]
+    photos = [to_pil_image(pixels[position]) for position in worst[:most].tolist()]
     return mistakes_sheet(photos, worst, labels, probabilities, class_names)
 
 
@@ -40,8 +42,8 @@ def mistakes_sheet(
     photos: Sequence[Image.Image], worst: Tensor, labels: Tensor, probabilities: Tensor, class_names: Sequence[str]
 ) -> Image.Image:
     """The first of the worst mistakes, for those who have their photos at hand; otherwise as `mistakes`."""
-    captions = []
     names = [shown(name) for name in class_names]
+    captions = []
     for position in worst[: len(photos)].tolist():
         label, probability = int(labels[position]), float(probabilities[position])
         captions.append(f"{names[label]} as {names[1 - label]}, {max(probability, 1 - probability):.0%}")
@@ -49,38 +51,28 @@ def mistakes_sheet(
     return contact_sheet(photos, captions, title)
 
 
-def as_photo(pixels: Tensor) -> Image.Image:
-    """Pixels as a picture: uint8 (3, height, width)."""
-    return Image.fromarray(pixels.permute(1, 2, 0).numpy())
-
-
 def contact_sheet(photos: Sequence[Image.Image], captions: Sequence[str], title: str, columns: int = 4) -> Image.Image:
-    """Photos in rows, each in its own proportions with its caption below. Matplotlib takes a second for sixteen.
+    """Photos in rows, each with its caption below. Matplotlib takes a second for sixteen.
 
     Args:
-        photos: of any size.
-        captions: one per photo; of several lines, each is wrapped and at last shortened to the photo's column.
+        photos: square, of any size.
+        captions: one per photo; of several lines, each is wrapped to the photo's width.
         title: written above them.
         columns: photos in a row.
     """
-    photos = [_fitted(photo) for photo in photos]
-    texts = [_wrapped(caption, SIDE) for caption in captions]
     width = columns * (SIDE + GAP) + GAP
     heading = _wrapped(title, width - 2 * GAP)
-    rows = [slice(first, first + columns) for first in range(0, len(photos), columns)]
-    heights = [max(photo.height for photo in photos[row]) for row in rows]
-    below = [LINE * max(map(len, texts[row])) + 2 * GAP for row in rows]
-    sheet = Image.new("RGB", (width, LINE * len(heading) + 3 * GAP + sum(heights) + sum(below)), "white")
+    texts = [_wrapped(caption, SIDE) for caption in captions]
+    top = 2 * GAP + _height(heading)
+    step = SIDE + 2 * GAP + max(map(_height, texts), default=0)  # from row to row
+    sheet = Image.new("RGB", (width, top + step * math.ceil(len(photos) / columns)), "white")
     draw = ImageDraw.Draw(sheet)
-    _write(draw, heading, (GAP, GAP))
-    bottom = LINE * len(heading) + 2 * GAP
-    for row, height, space in zip(rows, heights, below, strict=True):
-        bottom += height
-        for column, (photo, text) in enumerate(zip(photos[row], texts[row], strict=True)):
-            left = GAP + column * (SIDE + GAP)
-            sheet.paste(photo, (left, bottom - photo.height))
-            _write(draw, text, (left, bottom + 3))
-        bottom += space
+    draw.text((GAP, GAP), heading, "black")
+    for number, (photo, text) in enumerate(zip(photos, texts, strict=True)):
+        row, column = divmod(number, columns)
+        left, upper = GAP + column * (SIDE + GAP), top + row * step
+        sheet.paste(photo.resize((SIDE, SIDE)), (left, upper))
+        draw.text((left, upper + SIDE + 4), text, "black")
     return sheet
 
 
@@ -90,37 +82,24 @@ def _font() -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size=12)
 
 
-def _fitted(photo: Image.Image) -> Image.Image:
-    scale = SIDE / max(photo.size)
-    width, height = (max(round(length * scale), 1) for length in photo.size)
-    return photo.resize((width, height), Image.Resampling.BICUBIC)
+def _wrapped(text: str, width: int) -> ImageText.Text[str]:
+    """Lines of at most `width` pixels, broken between words; a longer word is shortened."""
+    lines = map(shown, text.split("\n"))  # what is not printable makes some text layouts fail
+    short = "\n".join(" ".join(_shortened(word, width) for word in line.split(" ")) for line in lines)
+    wrapped = ImageText.Text(short, _font())
+    wrapped.wrap(width)
+    return wrapped
 
 
-def _write(draw: ImageDraw.ImageDraw, lines: Sequence[str], place: tuple[int, int]) -> None:
-    for number, text in enumerate(lines):
-        draw.text((place[0], place[1] + number * LINE), text, fill="black", font=_font())
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    """Lines of at most `width` pixels, broken between words; a longer word is shortened in its middle."""
-    lines: list[str] = []
-    for paragraph in map(shown, text.split("\n")):  # what is not printable makes some text layouts fail
-        line = ""
-        for word in paragraph.split(" "):
-            longer = f"{line} {word}" if line else word
-            if line and _font().getlength(longer) > width:
-                lines.append(line)
-                longer = word
-            line = longer
-        lines.append(line)
-    return [_shortened(line, width) for line in lines]
-
-
-def _shortened(text: str, width: int) -> str:
-    """The text, or its beginning and end with dots between, which are what tells names of files apart."""
-    kept = len(text)
-    shortened = text
-    while _font().getlength(shortened) > width and kept > 1:
+def _shortened(word: str, width: int) -> str:
+    """The word, or its beginning and end with dots between, which are what tells names of files apart."""
+    kept = len(word)
+    shortened = word
+    while kept > 1 and _font().getbbox(shortened)[2] > width:
         kept -= 1
-        shortened = text[: kept - kept // 2] + "…" + text[len(text) - kept // 2 :]
+        shortened = word[: kept - kept // 2] + "…" + word[len(word) - kept // 2 :]
     return shortened
+
+
+def _height(text: ImageText.Text[str]) -> int:
+    return math.ceil(text.get_bbox()[3])

@@ -1,6 +1,5 @@
-"""Inspection of a trained network: measured on its test photos, put into words, drawn as page and picture."""
+"""Inspection of a trained network on its test photos: measures of its hidden units, shown on one HTML page."""
 
-from catdog.inspection.measures import Inspection, Layer, inspect
-from catdog.inspection.saving import inspect_run
+from catdog.inspection.page import inspect_run
 
-__all__ = ["Inspection", "Layer", "inspect", "inspect_run"]
+__all__ = ["inspect_run"]

@@ -1,147 +1,118 @@
-"""An exhibition as one HTML file that needs nothing else: no network, no script, no browser newer than a few years."""
+"""From a run's folder to one HTML page on what its network has learnt."""
 
 import base64
 import io
-from collections.abc import Iterable
-from html import escape
-from importlib.resources import files
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
-import matplotlib
-from matplotlib.figure import Figure
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
 
-from catdog.inspection.exhibits import Bars, Card, Cards, Content, Drawing, Exhibition, Picture, Row, Section, Table
+from catdog.errors import InputError
+from catdog.figures import network_diagram, weight_pictures
+from catdog.files import write_atomically
+from catdog.inference import Predictor
+from catdog.inspection.measures import Inspection, Unit, inspect
+from catdog.names import describe, shown
+from catdog.runs import FinishedRun
 
-LOSSLESS = 64  # pixels: photos up to this size are small anyway, and blurred by compression
+PAGE = "inspection.html"
+MOST_UNITS = 16  # shown of a layer
+LARGEST, SMALL = 128, 64  # pixels: height and width of a picture at most; up to which it is enlarged without blurring
 
 
-def page(exhibition: Exhibition) -> str:
-    """The HTML. Everything that comes from the outside is escaped, and a policy forbids the page to load anything."""
-    style = files("catdog.inspection").joinpath("page.css").read_text(encoding="utf-8")
-    title = escape(exhibition.title)
-    facts = "".join(f"<div><dt>{escape(term)}</dt><dd>{escape(value)}</dd></div>" for term, value in exhibition.facts)
-    legend = "".join(
-        f'<span class="badge side-{side}">{escape(name)}</span>' for side, name in enumerate(exhibition.class_names)
+def inspect_run(folder: str | Path, out: str | Path | None = None, seed: int | None = None) -> Path:
+    """Write the page on a network of a finished run; returns its path.
+
+    Args:
+        folder: the run's.
+        out: folder of the page; None: the run's.
+        seed: of the replica to inspect; None: the first one's.
+
+    Raises:
+        InputError: no run has finished there, its photos have changed, or it has no such seed.
+    """
+    run = FinishedRun.open(folder)
+    seeds = [replica["seed"] for replica in run.record["replicas"]]
+    if seed is not None and seed not in seeds:
+        raise InputError(f"the run in {str(folder)!r} has no seed {seed}; it has {', '.join(map(str, seeds))}")
+    replica = 0 if seed is None else seeds.index(seed)
+    model, data = Predictor.load(run.checkpoint), run.data()
+    test = data.test
+    found = inspect(model, replica, test.names, data.store.pixels[test.rows], test.labels)
+    path = (run.folder if out is None else Path(out)) / PAGE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, page(found, run.record, replica, model.classifier.hparams))
+    return path
+
+
+def page(found: Inspection, record: dict[str, Any], replica: int, options: Mapping[str, Any]) -> str:
+    """The page as HTML: one file that loads nothing and runs nothing.
+
+    Args:
+        found: measures of one of the run's networks on its test photos.
+        record: content of its `metrics.json`.
+        replica: the network's index.
+        options: the classifier's arguments.
+    """
+    templates = PackageLoader("catdog.inspection", ".")
+    environment = Environment(
+        loader=templates, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-<header>
-<h1>{title}</h1>
-<p class="result">{escape(exhibition.subtitle)}</p>
-<dl>{facts}</dl>
-<p class="legend">In these colours: {legend}</p>
-</header>
-{"".join(_section(section) for section in exhibition.sections)}<footer>{escape(exhibition.closing)}</footer>
-</main>
-</body>
-</html>
-"""
+    environment.filters |= {"shown": shown, "photo": _photo, "signed": lambda value: f"{value:+.2f}".replace("-", "−")}
+    widths = [found.weights.shape[1], *(len(layer.units) for layer in found.layers), 1]
+    diagram = network_diagram(widths, _fixed_features(found, options))
+    units = [layer.ranking[:MOST_UNITS] for layer in found.layers]
+    return environment.get_template("page.html.j2").render(
+        found=found, record=record, net=record["replicas"][replica], options=options,
+        names=[shown(name) for name in found.class_names], description=describe(record),
+        diagram=_data_url("image/svg+xml", diagram.savefig, format="svg", transparent=True), widths=widths,
+        units=units, looks=_looks(found, units), size=min(found.pixels.shape[-1], LARGEST), small=SMALL,
+    )  # fmt: skip
 
 
-def _section(section: Section) -> str:
-    contents = "\n".join(f"<div>{_content(content)}</div>" for content in section.contents)
-    notes = "".join(f"<li>{escape(note)}</li>" for note in section.notes)
-    notes = f'<ul class="notes">{notes}</ul>' if notes else ""
-    head = f"<h2>{escape(section.heading)}</h2>\n<p>{escape(section.explanation)}</p>"
-    return f'<section>\n{head}\n<div class="contents">{contents}</div>\n{notes}</section>\n'
+def _fixed_features(found: Inspection, options: Mapping[str, Any]) -> tuple[str, int] | None:
+    """Name and width of what the first layer is given instead of pixels."""
+    whitening, hog = options["whitening"], options["hog"]
+    if not hog:
+        return ("PCA whitening", whitening) if whitening else None
+    return ("whitened pixels, HOG" if whitening else "pixels, HOG"), (whitening or found.weights.shape[1]) + hog
 
 
-def _content(content: Content) -> str:
-    match content:
-        case Cards():
-            narrow = " narrow" if content.are_narrow else ""
-            return f'<div class="cards{narrow}">{"".join(map(_card, content.cards))}</div>'
-        case Row():
-            photos = _figures(content.photos) or f'<p class="none">{escape(content.otherwise)}</p>'
-            return f'<h3>{escape(content.heading)}</h3><div class="row">{photos}</div>'
-        case Bars():
-            return _bars(content)
-        case Table():
-            return _table(content)
-        case Drawing():
-            return f'<div class="drawing">{_svg(content.figure, content.alternative)}</div>'
+def _looks(found: Inspection, units: list[list[Unit]]) -> list[list[dict[str, str]]]:
+    """Of every layer's units what they look for: pictures by their captions; logistic regression counts as a layer."""
+    first = [unit.number - 1 for unit in units[0]] if units else [0]
+    kinds = {"weights": found.weights[first]}
+    if found.learnt is not None:
+        kinds["learnt"] = found.learnt[first]
+    later = [
+        {"in common": layer.typical(chosen, found.pixels)}
+        for layer, chosen in zip(found.layers[1:], units[1:], strict=True)
+    ]
+    return [_pictures(kinds, found.pixels.shape[-1]) for kinds in (kinds, *later)]
 
 
-def _card(card: Card) -> str:
-    side = "" if card.side is None else f" side-{card.side}"
-    photos = f'<div class="photos">{_figures(card.photos)}</div>' if card.photos else ""
-    return (
-        f'<article><h3>{escape(card.title)} <span class="badge{side}">{escape(card.badge)}</span></h3>'
-        f'<p class="note">{"<br>".join(map(escape, card.notes))}</p>'
-        f'<div class="unit"><div class="looks">{_figures(card.looks)}</div>{photos}</div></article>'
-    )
+def _pictures(kinds: dict[str, Tensor], size: int) -> list[dict[str, str]]:
+    """Of every unit its pictures by caption, from weights by caption, each float32 (units, 3 · size²)."""
+    columns = [[_picture(unit, lossless=True) for unit in weight_pictures(weights, size)] for weights in kinds.values()]
+    return [dict(zip(kinds, pictures, strict=True)) for pictures in zip(*columns, strict=True)]
 
 
-def _figures(pictures: Iterable[Picture]) -> str:
-    return "".join(map(_figure, pictures))
+def _photo(pixels: Tensor) -> str:
+    return _picture(pixels, lossless=pixels.shape[-1] <= SMALL)  # a small one takes little room anyway
 
 
-def _figure(picture: Picture) -> str:
-    side = "" if picture.side is None else f' class="side-{picture.side}"'
-    caption = f"<figcaption>{escape(picture.caption)}</figcaption>" if picture.caption else ""
-    return f"<figure{side}>{_img(picture)}{caption}</figure>"
+def _picture(pixels: Tensor, lossless: bool) -> str:
+    """Pixels as the address of an image: uint8, or float32 in [0, 1], (3, height, width)."""
+    image = to_pil_image(pixels)
+    image.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX)
+    return _data_url("image/webp", image.save, format="webp", lossless=lossless, quality=82)
 
 
-def _img(picture: Picture) -> str:
-    image, tooltip = picture.image, escape(picture.tooltip)
-    pixelated = ' class="pixelated"' if image.width <= LOSSLESS else ""
-    size = f'width="{image.width}" height="{image.height}"'
-    source = _data(image, is_photo=picture.side is not None)
-    return f'<img{pixelated} src="{source}" {size} alt="{tooltip}" title="{tooltip}">'
-
-
-def _data(image: Image.Image, is_photo: bool) -> str:
-    """An image as the address of itself: photos as WebP, weights, which are mostly grain, as PNG."""
+def _data_url(kind: str, save: Callable[..., object], **options: Any) -> str:
     file = io.BytesIO()
-    if is_photo:
-        image.save(file, "webp", quality=82, lossless=image.width <= LOSSLESS)
-        return _address("image/webp", file)
-    image.save(file, "png", optimize=True)
-    return _address("image/png", file)
-
-
-def _address(kind: str, file: io.BytesIO) -> str:
+    save(file, **options)
     return f"data:{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _svg(figure: Figure, alternative: str) -> str:
-    file = io.BytesIO()
-    with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "catdog"}):
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    return f'<img src="{_address("image/svg+xml", file)}" alt="{escape(alternative)}">'
-
-
-def _bars(bars: Bars) -> str:
-    columns = ""
-    for number, (share, tooltip) in enumerate(zip(bars.shares, bars.tooltips, strict=True), start=1):
-        above, below = (f"<b>{share:.0%}</b>", f"<em>{number}</em>") if bars.are_labelled else ("", "")
-        bar = f'<i style="height:{64 * share:.1f}px"></i>'
-        columns += f'<span{_bar_class(share)} title="{escape(tooltip)}">{above}{bar}{below}</span>'
-    heading, remark = escape(bars.heading), escape(bars.remark)
-    kind = "labelled" if bars.are_labelled else "many"
-    chart = f'<div class="bars {kind}" role="img" aria-label="{heading}: {remark}">{columns}</div>'
-    return f'<h3>{heading}</h3><p class="note">{remark}</p>{chart}'
-
-
-def _bar_class(share: float) -> str:
-    return ' class="dead"' if share == 0 else ' class="always"' if share == 1 else ""
-
-
-def _table(table: Table) -> str:
-    header = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
-    rows = ""
-    for number, row in enumerate(table.rows):
-        opening = '<tr class="marked">' if number == table.marked else "<tr>"
-        rows += opening + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-    return f'<div class="table"><table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table></div>'
