@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,15 +145,6 @@ def test_huge_logits_give_exact_losses_without_a_warning() -> None:
         np.testing.assert_array_equal(numpy_mlp.sigmoid_backward(np.ones((1, 4)), logits), np.zeros((1, 4)))
 
 
-def test_a_small_step_against_the_gradient_lowers_the_loss_as_the_gradient_says() -> None:
-    rng = np.random.default_rng(1)
-    labels = rng.integers(0, 2, (1, 20)).astype(float)
-    case = Case(rng.normal(size=(4, 20)), labels, initial_parameters([4, 5, 3, 1], rng), "sigmoid")
-    gradients, lr = case.gradients(), 1e-4
-    fall = case.loss(case.parameters) - case.loss(sgd_update(case.parameters, gradients, lr))
-    assert fall == pytest.approx(lr * (flat(gradients) ** 2).sum(), rel=1e-3)
-
-
 def two_moons(photos: int = 200) -> tuple[Floats, NDArray[np.int64]]:
     """Two half circles that no straight line tells apart."""
     rng = np.random.default_rng(0)
@@ -194,29 +185,12 @@ def test_the_methods_answer_as_scikit_learn_users_expect() -> None:
     assert not np.array_equal(NumpyMLP([4], epochs=3, seed=1).fit(X, y).predict_proba(X), probabilities)
 
 
-def test_logistic_regression_equals_its_formula() -> None:
-    X, y = two_moons(30)
-    net = NumpyMLP([], lr=0.5)
-    net.parameters = [(np.array([[1.0, -2.0]]), np.array([[0.5]]))]
-    probabilities = 1 / (1 + np.exp(-(X @ [1.0, -2.0] + 0.5)))
-    np.testing.assert_allclose(net.predict_proba(X)[:, 1], probabilities, rtol=1e-14)
-    net.partial_fit(X, y)
-    loss = -np.mean(y * np.log(probabilities) + (1 - y) * np.log(1 - probabilities))
-    assert net.loss_ == pytest.approx(loss, rel=1e-12)
-    ((W, b),) = net.parameters
-    np.testing.assert_allclose(W[0], [1.0, -2.0] - 0.5 * (probabilities - y) @ X / 30, rtol=1e-12)
-    np.testing.assert_allclose(b[0], 0.5 - 0.5 * np.mean(probabilities - y), rtol=1e-12)
-
-
-def test_float32_and_whole_numbers_are_computed_in_float64() -> None:
+def test_whole_numbers_are_computed_in_float64() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (10, 12), dtype=np.uint8)
-    net = NumpyMLP([3]).partial_fit(pixels, np.arange(10) % 2 == 0)
-    same = NumpyMLP([3]).partial_fit(pixels.astype(float), (np.arange(10) % 2 == 0).astype(float))
+    net, same = (NumpyMLP([3]).partial_fit(X, np.arange(10) % 2 == 0) for X in (pixels, pixels.astype(float)))
     for array, other in zip(chain.from_iterable(net.parameters), chain.from_iterable(same.parameters), strict=True):
         assert array.dtype == np.float64
         np.testing.assert_array_equal(array, other)
-    weights32 = [(W.astype(np.float32), b.astype(np.float32)) for W, b in net.parameters]
-    assert forward(pixels.T.astype(np.float32), cast(Layers, weights32))[0].dtype == np.float64
 
 
 X, Y = two_moons(6)
@@ -227,29 +201,20 @@ ROW = np.zeros((1, 6))
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: NumpyMLP([4], activation="tanh"), "activation: got 'tanh'; allowed are relu, sigmoid, identity"),
-        (lambda: forward(X.T, [(W, B)], "gelu"), "activation: got 'gelu'; allowed are relu, sigmoid, identity"),
-        (lambda: NumpyMLP([4, 0]), "hidden: got 0; allowed are whole numbers of at least 1"),
-        (lambda: NumpyMLP(lr=-1), "lr: got -1; allowed are numbers above 0"),
-        (lambda: NumpyMLP(batch_size=0), "batch_size: got 0; allowed are whole numbers of at least 1"),
+        (lambda: NumpyMLP([4], activation="tanh"), "activation must be relu, sigmoid or identity, got 'tanh'"),
+        (lambda: NumpyMLP([4, 0]), "hidden must be a whole number of at least 1, got 0"),
+        (lambda: NumpyMLP(lr=-1), "lr must be a number above 0, got -1"),
         (lambda: NumpyMLP().predict(X), "parameters: got an empty list; allowed is one (W, b) or more"),
-        (lambda: NumpyMLP([4]).fit(X, Y + 1), "labels: got [2]; allowed are 0 and 1"),
         (lambda: NumpyMLP([4]).fit(X, ["cat", "dog"] * 3), "labels: got ['cat' 'dog']; allowed are 0 and 1"),
-        (lambda: NumpyMLP([4]).partial_fit(X, Y - 1), "labels: got [-1]; allowed are 0 and 1"),
         (lambda: NumpyMLP([4]).fit(X, Y[:5]), "the shape of labels: got (5,); allowed is (6,)"),
-        (lambda: NumpyMLP([4]).partial_fit(X, Y[:5]), "the shape of labels: got (1, 5); allowed is (1, 6)"),
         (lambda: NumpyMLP([4]).fit(X, Y).score(X, Y[:, None]), "the shape of labels: got (6, 1); allowed is (6,)"),
         (lambda: NumpyMLP([4]).fit(X[0], Y), "X: got float64 (2,); allowed are finite numbers, (photos, features)"),
         (lambda: NumpyMLP([4]).fit(X * np.nan, Y), "allowed are finite numbers"),
         (lambda: NumpyMLP([4]).fit(X, Y).predict(X[:, :1]), "got [(1, 6), (4, 2), (4, 1)]; allowed is [(2, 6), (4, 2)"),
-        (lambda: setattr(NumpyMLP([4]), "parameters", [(W, B)]), "got [((3, 2), (3, 1))]; allowed is [((4, 2)"),
         (lambda: numpy_mlp.linear_forward(X.T, W, B[:, 0]), "got [(2, 6), (3, 2), (3,)]; allowed is [(2, 6)"),
         (lambda: numpy_mlp.linear_backward(ROW, X.T, W), "got [(1, 6), (2, 6), (3, 2)]; allowed is [(3, 6)"),
         (lambda: numpy_mlp.relu_backward(ROW, ROW[:, :2]), "the shape of dA: got (1, 6); allowed is (1, 2)"),
-        (lambda: numpy_mlp.sigmoid_backward(ROW, ROW[:, :2]), "the shape of dA: got (1, 6); allowed is (1, 2)"),
-        (lambda: bce(ROW, Y), "the shape of labels: got (6,); allowed is (1, 6)"),
         (lambda: bce_backward(ROW, ROW + 0.5), "labels: got [0.5]; allowed are 0 and 1"),
-        (lambda: bce(ROW[:, :0], ROW[:, :0]), "allowed are 0 and 1"),
         (lambda: sgd_update([(W, B)], [(B, B)], 0.1), "got [((3, 1), (3, 1))]; allowed is [((3, 2), (3, 1))]"),
     ],
 )  # fmt: skip

@@ -20,11 +20,12 @@ One training step, which `NumpyMLP` wraps for those who know scikit-learn:
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from numbers import Integral
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from catdog.errors import check_choice, check_number, check_whole_number
 
 Floats = NDArray[np.float64]
 Layers = list[tuple[Floats, Floats]]  # (W, b) of every layer, or (dW, db)
@@ -85,7 +86,7 @@ class Cache(NamedTuple):
 
 def layer_forward(A_prev: Floats, W: Floats, b: Floats, activation: str) -> tuple[Floats, Cache]:
     """One layer, linear combination then activation: A (n, m), and the cache for `layer_backward`."""
-    _check_activation(activation)
+    check_choice("activation", activation, ACTIVATIONS)
     Z = linear_forward(A_prev, W, b)
     return ACTIVATIONS[activation][0](Z), Cache(A_prev, W, Z, activation)
 
@@ -98,7 +99,6 @@ def layer_backward(dA: Floats, cache: Cache) -> tuple[Floats, Floats, Floats]:
 
 def forward(X: ArrayLike, parameters: Layers, activation: str = "relu") -> tuple[Floats, list[Cache]]:
     """All layers, `activation` in the hidden ones: from X (features, m) the logits (1, m), and a cache per layer."""
-    _check_activation(activation)
     if not parameters:
         raise ValueError("parameters: got an empty list; allowed is one (W, b) or more, such as `fit` leaves")
     A, caches = np.asarray(X, dtype=np.float64), []
@@ -133,7 +133,8 @@ def bce_backward(logits: Floats, labels: ArrayLike) -> Floats:
 
 def sgd_update(parameters: Layers, gradients: Layers, lr: float) -> Layers:
     """One step of gradient descent: W - lr·dW and b - lr·db of every layer, as new arrays."""
-    _check("the shapes of gradients", _shapes(gradients), _shapes(parameters))
+    shapes = [[(W.shape, b.shape) for W, b in layers] for layers in (gradients, parameters)]
+    _check("the shapes of gradients", *shapes)
     return [(W - lr * dW, b - lr * db) for (W, b), (dW, db) in zip(parameters, gradients, strict=True)]
 
 
@@ -159,35 +160,20 @@ class NumpyMLP:
     classes_: ClassVar[NDArray[np.int64]] = np.array([0, 1])  # the columns of `predict_proba`
     loss_: float = field(default=np.nan, init=False, repr=False)  # of the last step's batch, before that step
     loss_curve_: list[float] = field(default_factory=list, init=False, repr=False)  # mean of each epoch of `fit`
-    _parameters: Layers = field(default_factory=list, init=False, repr=False)
+    parameters: Layers = field(default_factory=list, init=False, repr=False)  # none before training
 
     def __post_init__(self) -> None:
-        _check_activation(self.activation)
+        check_choice("activation", self.activation, ACTIVATIONS)
+        check_number("lr", self.lr, above=0)
         settings = [("epochs", self.epochs, 1), ("batch_size", self.batch_size, 1), ("seed", self.seed, 0)]
         for name, value, least in [*settings, *(("hidden", width, 1) for width in self.hidden)]:
-            if not isinstance(value, Integral) or value < least:
-                raise ValueError(f"{name}: got {value!r}; allowed are whole numbers of at least {least}")
-        if not 0 < self.lr < np.inf:
-            raise ValueError(f"lr: got {self.lr!r}; allowed are numbers above 0")
-
-    @property
-    def parameters(self) -> Layers:
-        """(W, b) of every layer; none before training. A list that is set is copied."""
-        return list(self._parameters)
-
-    @parameters.setter
-    def parameters(self, layers: Layers) -> None:
-        layers = [(np.array(W, dtype=np.float64), np.array(b, dtype=np.float64)) for W, b in layers]
-        features = layers[0][0].shape[-1] if layers else 1
-        allowed = [((n, n_prev), (n, 1)) for n_prev, n in pairwise([features, *self.hidden, 1])]
-        _check("the shapes of parameters", _shapes(layers), allowed)
-        self._parameters = layers
+            check_whole_number(name, value, least)
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Train from new initial weights, in batches drawn anew in every epoch."""
         photos, labels = _check_photos(X), _check_labels(y, np.shape(X)[:1])
         rng = np.random.default_rng(self.seed)
-        self._parameters, self.loss_curve_ = initial_parameters([photos.shape[1], *self.hidden, 1], rng), []
+        self.parameters, self.loss_curve_ = initial_parameters([photos.shape[1], *self.hidden, 1], rng), []
         for _ in range(self.epochs):
             order, losses = rng.permutation(len(photos)), 0.0
             for rows in np.split(order, range(self.batch_size, len(photos), self.batch_size)):
@@ -198,18 +184,18 @@ class NumpyMLP:
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """One step of gradient descent with these photos as the batch, from the present weights or else new ones."""
         photos, labels = _check_photos(X), np.asarray(y)[np.newaxis]
-        if not self._parameters:
+        if not self.parameters:
             rng = np.random.default_rng(self.seed)
-            self._parameters = initial_parameters([photos.shape[1], *self.hidden, 1], rng)
-        logits, caches = forward(photos.T, self._parameters, self.activation)
+            self.parameters = initial_parameters([photos.shape[1], *self.hidden, 1], rng)
+        logits, caches = forward(photos.T, self.parameters, self.activation)
         self.loss_ = bce(logits, labels)
         gradients = backward(bce_backward(logits, labels), caches)
-        self._parameters = sgd_update(self._parameters, gradients, self.lr)
+        self.parameters = sgd_update(self.parameters, gradients, self.lr)
         return self
 
     def predict_proba(self, X: ArrayLike) -> Floats:
         """Probabilities of class 0 and class 1, (photos, 2)."""
-        logits, _ = forward(_check_photos(X).T, self._parameters, self.activation)
+        logits, _ = forward(_check_photos(X).T, self.parameters, self.activation)
         return sigmoid(np.vstack([-logits, logits])).T
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
@@ -224,15 +210,6 @@ class NumpyMLP:
 def _check(what: str, got: object, allowed: object) -> None:
     if got != allowed:
         raise ValueError(f"{what}: got {got}; allowed is {allowed}")
-
-
-def _shapes(layers: Layers) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    return [(W.shape, b.shape) for W, b in layers]
-
-
-def _check_activation(activation: str) -> None:
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation: got {activation!r}; allowed are {', '.join(ACTIVATIONS)}")
 
 
 def _check_labels(labels: ArrayLike, shape: tuple[int, ...]) -> Floats:

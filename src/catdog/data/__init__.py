@@ -1,14 +1,14 @@
 """Photos: sources, decoded pixels, the split and the data module."""
 
 from catdog.data.datamodule import CatDogDataModule as CatDogDataModule
-from catdog.data.downloads import Archive as Archive
+from catdog.data.download import Archive as Archive
+from catdog.data.download import MicrosoftSource as MicrosoftSource
+from catdog.data.download import OxfordPetsSource as OxfordPetsSource
 from catdog.data.loader import to_images as to_images
 from catdog.data.photos import FileSource as FileSource
 from catdog.data.photos import FolderSource as FolderSource
 from catdog.data.photos import PhotoSource as PhotoSource
 from catdog.data.photos import UnreadablePhotoError as UnreadablePhotoError
-from catdog.data.published import MicrosoftSource as MicrosoftSource
-from catdog.data.published import OxfordPetsSource as OxfordPetsSource
 from catdog.data.split import split_indices as split_indices
 from catdog.data.store import PixelStore as PixelStore
 from catdog.data.store import read_all as read_all

@@ -6,6 +6,7 @@ scale, colours, ground, things in front, noise) is drawn alike for both. Light f
 dark fur on light ground, so the mean cat and the mean dog are nearly the same picture.
 """
 
+import cmath
 import colorsys
 import math
 from collections.abc import Iterator, Sequence
@@ -65,20 +66,18 @@ class Pencil:
     angle: float
 
     def polygon(self, points: Points, color: Color) -> None:
-        """A filled polygon."""
+        """Fill a polygon."""
         self.draw.polygon(self._place(points), fill=color)
 
     def line(self, points: Points, color: Color, width: float) -> None:
-        """A line through the points, at least one pixel wide."""
+        """Draw a line through the points, at least one pixel wide."""
         self.draw.line(self._place(points), fill=color, width=max(1, round(width * self.radius)))
 
     def ellipse(self, x: float, y: float, a: float, b: float, color: Color, tilt: float = 0) -> None:
-        """A filled ellipse around (x, y) with half-axes a and b, tilted clockwise by `tilt` radians."""
+        """Fill an ellipse around (x, y) with half-axes a and b, tilted clockwise by `tilt` radians."""
         turns = np.linspace(0, 2 * math.pi, 28, endpoint=False)
-        across, along = a * np.cos(turns), b * np.sin(turns)
-        xs = x + across * math.cos(tilt) - along * math.sin(tilt)
-        ys = y + across * math.sin(tilt) + along * math.cos(tilt)
-        self.polygon(list(zip(xs.tolist(), ys.tolist(), strict=True)), color)
+        outline = complex(x, y) + (a * np.cos(turns) + 1j * b * np.sin(turns)) * cmath.rect(1, tilt)
+        self.polygon([(point.real, point.imag) for point in outline.tolist()], color)
 
     def _place(self, points: Points) -> list[tuple[float, float]]:
         cos, sin = math.cos(self.angle) * self.radius, math.sin(self.angle) * self.radius
@@ -96,9 +95,9 @@ class Coat:
 
 
 def draw_photo(rng: Generator, is_dog: bool, image_size: int) -> Image.Image:
-    """One RGB picture of `image_size` pixels square, without noise."""
+    """Draw one RGB picture of `image_size` pixels square, without noise."""
     light_fur = rng.random() < 0.5
-    photo = _ground(rng, image_size, light=not light_fur)
+    photo = _ground(rng, image_size, (0.08, 0.4) if light_fur else (0.6, 0.92))
     draw = ImageDraw.Draw(photo)
     pencil = Pencil(
         draw,
@@ -106,11 +105,19 @@ def draw_photo(rng: Generator, is_dog: bool, image_size: int) -> Image.Image:
         radius=image_size * rng.uniform(0.15, 0.31),
         angle=rng.normal(0, math.radians(15)),
     )
-    coat = _coat(rng, light_fur)
-    _body(pencil, rng, coat)
+    fur = _color(rng, (0.62, 0.88) if light_fur else (0.12, 0.38))
+    detail = _color(rng, (0.02, 0.12) if light_fur else (0.82, 0.95), saturation=(0, 0.3))
+    coat = Coat(fur, _blend(fur, detail, 0.8), detail, _blend(fur, detail, 0.62))
+    pencil.ellipse(rng.uniform(-0.5, 0.5), 1.9, rng.uniform(0.9, 1.25), rng.uniform(1.2, 1.6), coat.shade)  # the body
     (_dog if is_dog else _cat)(pencil, rng, coat)
-    for _ in range(rng.integers(0, 4)):
-        _thing_in_front(draw, rng, image_size)
+    for _ in range(rng.integers(0, 4)):  # things in front
+        color = _color(rng, (0.1, 0.9))
+        start = rng.uniform(0, image_size, 2)
+        if rng.random() < 0.5:
+            end = rng.uniform(0, image_size, 2)
+            draw.line((*start, *end), fill=color, width=round(image_size * rng.uniform(0.02, 0.07)))
+        else:
+            draw.circle(tuple(start), image_size * rng.uniform(0.04, 0.13), fill=color)
     return photo
 
 
@@ -120,20 +127,13 @@ def _color(rng: Generator, lightness: tuple[float, float], saturation: tuple[flo
 
 
 def _blend(one: Color, other: Color, share: float) -> Color:
-    """`share` of `one` and the rest of `other`."""
+    """Mix `share` of `one` with the rest of `other`."""
     red, green, blue = (round(share * a + (1 - share) * b) for a, b in zip(one, other, strict=True))
     return red, green, blue
 
 
-def _coat(rng: Generator, light: bool) -> Coat:
-    fur = _color(rng, (0.62, 0.88) if light else (0.12, 0.38))
-    detail = _color(rng, (0.02, 0.12) if light else (0.82, 0.95), saturation=(0, 0.3))
-    return Coat(fur, shade=_blend(fur, detail, 0.8), detail=detail, inner=_blend(fur, detail, 0.62))
-
-
-def _ground(rng: Generator, image_size: int, light: bool) -> Image.Image:
-    """A slanting gradient with blots and stripes, light or dark on the whole."""
-    lightness = (0.6, 0.92) if light else (0.08, 0.4)
+def _ground(rng: Generator, image_size: int, lightness: tuple[float, float]) -> Image.Image:
+    """Draw a slanting gradient with blots and stripes."""
     left, right = np.array(_color(rng, lightness)), np.array(_color(rng, lightness))
     turn = rng.uniform(0, 2 * math.pi)
     steps = np.linspace(-0.5, 0.5, 16)  # drawn small and enlarged, which is much faster
@@ -148,25 +148,8 @@ def _ground(rng: Generator, image_size: int, light: bool) -> Image.Image:
             draw.ellipse((x - a, y - b, x + a, y + b), fill=_color(rng, lightness))
         else:
             end = rng.uniform(0, image_size, 2)
-            draw.line((x, y, end[0], end[1]), fill=_color(rng, lightness), width=max(1, round(a / 3)))
+            draw.line((x, y, *end), fill=_color(rng, lightness), width=max(1, round(a / 3)))
     return photo
-
-
-def _thing_in_front(draw: ImageDraw.ImageDraw, rng: Generator, image_size: int) -> None:
-    """A stick or a ball that hides a part of the photo."""
-    color = _color(rng, (0.1, 0.9))
-    x, y = rng.uniform(0, image_size, 2)
-    if rng.random() < 0.5:
-        end = rng.uniform(0, image_size, 2)
-        draw.line((x, y, end[0], end[1]), fill=color, width=round(image_size * rng.uniform(0.02, 0.07)))
-    else:
-        radius = image_size * rng.uniform(0.04, 0.13)
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
-
-
-def _body(pencil: Pencil, rng: Generator, coat: Coat) -> None:
-    lean = rng.uniform(-0.5, 0.5)
-    pencil.ellipse(lean, 1.9, rng.uniform(0.9, 1.25), rng.uniform(1.2, 1.6), coat.shade)
 
 
 def _cat(pencil: Pencil, rng: Generator, coat: Coat) -> None:
