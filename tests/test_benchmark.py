@@ -10,7 +10,7 @@ from conftest import ROOT
 
 def benchmark(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "scripts/benchmark.py", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "scripts/lab/benchmark.py", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
 
 

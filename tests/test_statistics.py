@@ -186,8 +186,8 @@ def test_holms_adjustment_worked_by_hand() -> None:
 
 @pytest.fixture(scope="module")
 def simulation() -> ModuleType:
-    path = Path(__file__).parents[1] / "scripts" / "verdict_simulation.py"
-    spec = importlib.util.spec_from_file_location("verdict_simulation", path)
+    path = Path(__file__).parents[1] / "scripts" / "lab" / "simulation.py"
+    spec = importlib.util.spec_from_file_location("simulation", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -1,4 +1,4 @@
-"""Take pictures of a study's TensorBoard: `python scripts/screenshot.py outputs/studies/depth_vs_epochs --out docs`.
+"""Take pictures of a study in TensorBoard: `python scripts/lab/screenshot.py STUDY --out docs`.
 
 Needs Debian's chromium, or another Chromium named by `--browser`. Leaves tensorboard-hparams.png and
 tensorboard-curves.png. With more than 40 runs TensorBoard shows no curve until some are ticked, so `--runs` picks.

@@ -1,7 +1,7 @@
 """Kill what catdog does at random moments, let it go on, and compare with what was never killed.
 
-    python scripts/kill_trials.py runs 40 data=folder data.root=PATH     # kills, then overrides of the run
-    python scripts/kill_trials.py store 50 data=folder data.root=PATH
+    python scripts/lab/kill_trials.py runs 40 data=folder data.root=PATH     # kills, then overrides of the run
+    python scripts/lab/kill_trials.py store 50 data=folder data.root=PATH
 
 `runs` trains one net with augmentation and replicas without a break, then others that are ended at random moments by
 SIGKILL, SIGTERM, SIGINT or SIGUSR1 and started again in their folder, until that many signals were sent; all must end

@@ -1,6 +1,6 @@
 """Checks `catdog.statistics.paired_difference` on studies whose true difference is known; prints markdown tables.
 
-`python scripts/verdict_simulation.py` takes some minutes; `docs/statistics.md` tells the model and its sizes.
+`python scripts/lab/simulation.py` takes some minutes; `docs/statistics.md` tells the model and its sizes.
 """
 
 import argparse
