@@ -7,7 +7,6 @@ import argparse
 import math
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Sequence
 from itertools import chain, pairwise
@@ -18,6 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from catdog import numpy_mlp as by_hand
+from catdog.cli import one_line_errors
 from catdog.errors import InputError, check_whole_number
 from catdog.numpy_mlp import Floats, Layers
 
@@ -64,13 +64,8 @@ def backward_with_neuron_loop(dz: Any, a: Any, W: Any, dW: Any, db: Any, m: int)
     return da
 
 
-def forward_with_matrix(W: Any, b: Any, a: Any) -> Floats:
-    """The same with all neurons in one product."""
-    return W @ a + b
-
-
 def backward_with_matrix(dz: Any, a: Any, W: Any, dW: Any, db: Any, m: int) -> Floats:
-    """The same with all neurons in one product each."""
+    """The same with all neurons in one product each, as `W @ a + b` is forward."""
     dW += np.outer(dz / m, a)
     db += dz / m
     return W.T @ dz
@@ -86,7 +81,7 @@ class Layer(NamedTuple):
 
 FEATURE_LOOP = Layer(forward_with_feature_loop, backward_with_feature_loop, np.ndarray.tolist)  # lists: much faster
 NEURON_LOOP = Layer(forward_with_neuron_loop, backward_with_neuron_loop, np.asarray)  # than arrays, number by number
-MATRIX = Layer(forward_with_matrix, backward_with_matrix, np.asarray)
+MATRIX = Layer(lambda W, b, a: W @ a + b, backward_with_matrix, np.asarray)
 
 
 def by_sample(photos: Any, labels: Floats, layers: Sequence[Any], layer: Layer) -> Result:
@@ -118,17 +113,12 @@ def by_batch(X: Floats, labels: Floats, parameters: Layers) -> Result:
     return by_hand.bce(logits, labels), by_hand.backward(by_hand.bce_backward(logits, labels), caches)
 
 
-class Measurement(NamedTuple):
-    """Time of one variant of the pass."""
+def measure(inputs: int, hidden: Sequence[int], batch_size: int, budget: float) -> dict[str, float]:
+    """Time all variants on the same random batch and weights, `budget` seconds each: loops besides layer → seconds.
 
-    loops: str  # besides the layers'
-    seconds: float  # the fastest of `repeats`
-    repeats: int
-    difference: float  # the largest, of the loss and all gradients, from the fully vectorised pass
-
-
-def measure(inputs: int, hidden: Sequence[int], batch_size: int, budget: float) -> list[Measurement]:
-    """Time all variants on the same random batch and weights, `budget` seconds each, most loops first."""
+    Raises:
+        InputError: results differ by more than rounding.
+    """
     rng = np.random.default_rng(0)
     X = rng.uniform(-1, 1, (batch_size, inputs)).T
     labels = rng.integers(0, 2, (1, batch_size)).astype(np.float64)
@@ -145,55 +135,55 @@ def measure(inputs: int, hidden: Sequence[int], batch_size: int, budget: float) 
         "none": lambda: by_batch(X, labels, parameters),
     }
     expected = by_batch(X, labels, parameters)
-    return [Measurement(name, *_fastest(compute, budget, expected)) for name, compute in variants.items()]
+    return {name: _fastest(compute, budget, expected) for name, compute in variants.items()}
 
 
-def _fastest(compute: Callable[[], Result], budget: float, expected: Result) -> tuple[float, int, float]:
+def _fastest(compute: Callable[[], Result], budget: float, expected: Result) -> float:
     times: list[float] = []
     while not times or sum(times) < budget:
         started = time.perf_counter()
-        result = compute()
+        loss, gradients = compute()
         times.append(time.perf_counter() - started)
-    gradients = zip(chain(*result[1]), chain(*expected[1]), strict=True)
-    difference = max(abs(result[0] - expected[0]), *(np.abs(one - other).max() for one, other in gradients))
-    return min(times), len(times), float(difference)
+    differences = [np.abs(one - other).max() for one, other in zip(chain(*gradients), chain(*expected[1]), strict=True)]
+    if (worst := max(abs(loss - expected[0]), *differences)) > TOLERANCE:
+        raise InputError(f"the results differ by {worst:.1e}, more than the {TOLERANCE} that rounding explains")
+    return min(times)
 
 
-def loops_table(inputs: int, hidden: Sequence[int], batch_size: int) -> str:
+def loops_table(widths: Sequence[int], batch_size: int) -> str:
     """The six loops from the outermost to the innermost, as a markdown table."""
-    widths = [f"{width:,}" for width in (inputs, *hidden, 1)]
+    names = [f"{width:,}" for width in widths]
     steps = math.ceil(PHOTOS / batch_size)
     rows = [
         ("epoch", "passes over the photos", f"{EPOCHS}", "no: each starts with the weights of the one before"),
         ("batch", "steps of an epoch", f"{steps}", "no: each needs the weights of the one before"),
         ("sample", "photos of a batch", f"{batch_size}", "yes: all meet the same weights; columns of a matrix"),
-        ("layer", "layers of the net", f"{len(hidden) + 1}", "no: each needs what the one before puts out"),
-        ("neuron", "units of a layer", ", ".join(widths[1:]), "yes: none needs another; rows of a matrix"),
-        ("feature", "numbers into a unit", ", ".join(widths[:-1]), "yes: Σ w·a is a product of two vectors"),
+        ("layer", "layers of the net", f"{len(widths) - 1}", "no: each needs what the one before puts out"),
+        ("neuron", "units of a layer", ", ".join(names[1:]), "yes: none needs another; rows of a matrix"),
+        ("feature", "numbers into a unit", ", ".join(names[:-1]), "yes: Σ w·a is a product of two vectors"),
     ]
     return _table(("loop", "over", "how many here", "does vectorising remove it?"), rows)
 
 
-def times_table(measurements: Sequence[Measurement]) -> str:
+def times_table(seconds: dict[str, float]) -> str:
     """Times and their ratios as a markdown table."""
-    rows = []
-    for before, now in pairwise([measurements[0], *measurements]):
-        ratios = [f"{_number(slower.seconds / now.seconds)} ×" for slower in (before, measurements[0])]
-        rows.append((now.loops, _time(now.seconds), *ratios, f"{now.repeats}", f"{now.difference:.0e}"))
-    return _table(("loops besides layer", "time", "gain", "gain in all", "fastest of", "largest difference"), rows)
+    slowest, rows = max(seconds.values()), []
+    for (_, before), (loops, now) in pairwise([("", slowest), *seconds.items()]):
+        rows.append((loops, _time(now), f"{_number(before / now)} ×", f"{_number(slowest / now)} ×"))
+    return _table(("loops besides layer", "time", "gain", "gain in all"), rows)
 
 
-def chart(measurements: Sequence[Measurement], title: str) -> Figure:
+def chart(seconds: dict[str, float], title: str) -> Figure:
     """The times as bars on a logarithmic axis, with what every loop's removal gains between them."""
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     axes = figure.subplots()
-    seconds = [measurement.seconds for measurement in measurements]
-    bars = axes.barh([measurement.loops for measurement in measurements], seconds, height=0.5)
-    axes.bar_label(bars, [_time(value) for value in seconds], padding=5, fontweight="bold")
-    for number, (before, now) in enumerate(pairwise(seconds)):
-        gain = f"{measurements[number].loops.split(', ')[-1]} loop gone: {_number(before / now)} × as fast"
+    values = list(seconds.values())
+    bars = axes.barh(list(seconds), values, height=0.5)
+    axes.bar_label(bars, [_time(value) for value in values], padding=5, fontweight="bold")
+    for number, ((loops, before), (_, now)) in enumerate(pairwise(seconds.items())):
+        gain = f"{loops.split(', ')[-1]} loop gone: {_number(before / now)} × as fast"
         axes.annotate(gain, (now, number + 0.5), (5, 0), textcoords="offset points", va="center", color="tab:green")
-    axes.set(xscale="log", xlim=(min(seconds) / 3, max(seconds) * 4), xlabel="seconds (logarithmic)")
+    axes.set(xscale="log", xlim=(min(values) / 3, max(values) * 4), xlabel="seconds (logarithmic)")
     axes.set(ylabel="loops besides layer", title=title)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
@@ -205,6 +195,7 @@ def _time(seconds: float) -> str:
 
 
 def _number(value: float) -> str:
+    """Write three digits."""
     return f"{value:,.{max(0, 2 - math.floor(math.log10(value)))}f}"
 
 
@@ -223,29 +214,21 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2, help="time for each of the four variants (2)")
     parser.add_argument("--output", type=Path, default=Path("outputs/vectorization.png"), help="where the chart goes")
     arguments = parser.parse_args()
-    try:
+    hidden, batch_size, inputs = arguments.hidden, arguments.batch_size, 3 * arguments.image_size**2
+    with one_line_errors():
         check_whole_number("--image-size", arguments.image_size, least=1)
-        check_whole_number("--batch-size", arguments.batch_size, least=1)
-        check_whole_number("every width of --hidden", min(arguments.hidden, default=1), least=1)
+        check_whole_number("--batch-size", batch_size, least=1)
+        check_whole_number("every width of --hidden", min(hidden, default=1), least=1)
+        net = " → ".join(f"{width:,}" for width in (inputs, *hidden, 1))
+        title = f"One forward and backward pass of {net} on a batch of {batch_size}"
+        print(f"The loops of an unvectorised network, outermost first, for {net} and {PHOTOS:,} photos:\n")
+        print(f"{loops_table([inputs, *hidden, 1], batch_size)}\n\n{title}, in float64:\n")
+        seconds = measure(inputs, hidden, batch_size, arguments.seconds)
+        print(f"{times_table(seconds)}\n\nloss and gradients agree to {TOLERANCE}; numpy {np.__version__}", end=", ")
+        print(f"Python {platform.python_version()}, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}")
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        report(3 * arguments.image_size**2, arguments.hidden, arguments.batch_size, arguments.seconds, arguments.output)
-    except (InputError, OSError, ValueError) as error:
-        sys.exit(f"catdog: {error}")
-
-
-def report(inputs: int, hidden: Sequence[int], batch_size: int, budget: float, output: Path) -> None:
-    """Print both tables and save the chart; an InputError where results differ by more than rounding."""
-    net = " → ".join(f"{width:,}" for width in (inputs, *hidden, 1))
-    title = f"One forward and backward pass of {net} on a batch of {batch_size}"
-    print(f"The loops of an unvectorised network, outermost first, for {net} and {PHOTOS:,} photos:\n")
-    print(f"{loops_table(inputs, hidden, batch_size)}\n\n{title}, in float64:\n")
-    measurements = measure(inputs, hidden, batch_size, budget)
-    print(f"{times_table(measurements)}\n\nnumpy {np.__version__}, Python {platform.python_version()}", end=", ")
-    print(f"{os.cpu_count()} cores, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}")
-    if (worst := max(measurement.difference for measurement in measurements)) > TOLERANCE:
-        raise InputError(f"the results differ by {worst:.1e}, more than the {TOLERANCE} that rounding explains")
-    chart(measurements, title).savefig(output, dpi=110)
-    print(f"chart: {output}")
+        chart(seconds, title).savefig(arguments.output, dpi=110)
+        print(f"chart: {arguments.output}")
 
 
 if __name__ == "__main__":

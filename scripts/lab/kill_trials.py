@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RUN = ("trainer=cpu", "trainer.max_epochs=40", "model=shallow", "model.replicas=3", "data.augment=true")
 
 
@@ -42,7 +42,7 @@ def end_at_random(process: "subprocess.Popen[bytes]", number: int, latest: float
 
 
 def kill_runs(kills: int, folder: Path, overrides: list[str], rng: random.Random) -> bool:
-    """Returns whether all runs ended with the same weights."""
+    """Return whether all runs ended with the same weights."""
     overrides = [f"data.cache_dir={folder / 'cache'}", *overrides]
     started = time.perf_counter()
     assert start(folder / "whole", overrides).wait() == 0, "the run fails without being killed"
@@ -76,7 +76,7 @@ def same_weights(one: Path, other: Path) -> bool:
 
 
 def kill_builds(kills: int, folder: Path, overrides: list[str], rng: random.Random) -> bool:
-    """Returns whether all stores held the pixels of the first."""
+    """Return whether all stores held the pixels of the first."""
     short = [*overrides, "trainer.max_epochs=1", "model.replicas=1"]
     assert start(folder / "whole", [*short, f"data.cache_dir={folder / 'whole-cache'}"]).wait() == 0, "fails unkilled"
     whole = checksum(folder / "whole-cache")
@@ -97,7 +97,7 @@ def kill_builds(kills: int, folder: Path, overrides: list[str], rng: random.Rand
 
 
 def checksum(cache: Path) -> int:
-    """Of the one store's pixels."""
+    """Compute the checksum of the one store's pixels."""
     (pixels,) = cache.glob("[!.]*/pixels.u8")
     return zlib.crc32(pixels.read_bytes())
 

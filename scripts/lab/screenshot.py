@@ -6,13 +6,12 @@ tensorboard-curves.png. With more than 40 runs TensorBoard shows no curve until 
 
 import argparse
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from pathlib import Path
+
+from tensorboard import program
 
 TABS = {"hparams": "hparams", "curves": "custom_scalars"}
 WAIT = 20  # seconds that the page gets to load its data and draw
@@ -32,34 +31,12 @@ def main() -> None:
         sys.exit(f"catdog: no runs '{arguments.runs}' below '{arguments.logdir}'; give the folder of a study")
     if shutil.which(arguments.browser) is None:
         sys.exit(f"catdog: no browser '{arguments.browser}' on this machine; give a Chromium with --browser")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tensorboard.main", "--logdir_spec", ",".join(runs), "--port", str(port)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        address = f"http://127.0.0.1:{port}/"
-        _wait_for(address)
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        for name, tab in TABS.items():
-            _take(arguments.browser, f"{address}#{tab}", arguments.out / f"tensorboard-{name}.png")
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def _wait_for(address: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
+    server = program.TensorBoard()
+    server.configure(argv=["", "--logdir_spec", ",".join(runs), "--port", "0"])  # 0: a free one
+    address = server.launch()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name, tab in TABS.items():
+        _take(arguments.browser, f"{address}#{tab}", arguments.out / f"tensorboard-{name}.png")
 
 
 def _take(browser: str, address: str, picture: Path) -> None:

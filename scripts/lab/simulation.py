@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import scipy
@@ -16,10 +17,10 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import norm, t
 
-from catdog.statistics import Difference, paired_difference
+from catdog.statistics import paired_difference
 
 Floats = NDArray[np.float64]
-Method = Callable[[Floats, Floats, np.random.Generator], tuple[float, float]]
+Method = Callable[[Floats, Floats], tuple[float, float]]  # both nets' matrices to the interval's ends
 ACCURACY = 0.605
 DIFFERENCES = (0.01, 0.02, 0.03, 0.05, 0.08)
 
@@ -66,25 +67,12 @@ DESIGNS = (
 )
 
 
-def expected_accuracy(base: float, spread: float) -> float:
-    """Mean of expit(base + spread z) over standard normal z."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(61)
-    return float(expit(base + spread * nodes) @ weights / weights.sum())
-
-
 def base_logit(accuracy: float, design: Design, effects: Effects) -> float:
-    """The constant that gives a net this expected accuracy."""
-    own = design.training(effects)
-    spread = math.hypot(effects.photo, effects.photo_net, effects.run, effects.training, own)
-    return float(brentq(lambda base: expected_accuracy(base, spread) - accuracy, -10, 10))
-
-
-def training_effects(
-    studies: int, folds: int, size: float, overlap: float, nets: int, rng: np.random.Generator
-) -> Floats:
-    """Training-set effects, (studies, nets, folds, 1, 1), correlated over folds by `overlap`."""
-    common = rng.normal(0, size * math.sqrt(overlap), (studies, nets, 1, 1, 1))
-    return common + rng.normal(0, size * math.sqrt(1 - overlap), (studies, nets, folds, 1, 1))
+    """Find the constant that gives a net this expected accuracy."""
+    spread = math.hypot(effects.photo, effects.photo_net, effects.run, effects.training, design.training(effects))
+    nodes, weights = np.polynomial.hermite_e.hermegauss(61)  # over standard normal effects
+    shares = weights / weights.sum()
+    return float(brentq(lambda base: float(expit(base + spread * nodes) @ shares) - accuracy, -10, 10))
 
 
 def draw(
@@ -97,8 +85,9 @@ def draw(
     base = np.array([base_logit(accuracy, design, effects) for accuracy in accuracies])
     logits = base[:, None, None, None] + rng.normal(0, effects.photo, (studies, 1, design.folds, 1, design.photos))
     logits = logits + rng.normal(0, effects.photo_net, (studies, 2, design.folds, 1, design.photos))
-    logits += training_effects(studies, design.folds, effects.training, effects.overlap, 1, rng)
-    logits += training_effects(studies, design.folds, design.training(effects), effects.overlap, 2, rng)
+    for nets, size in ((1, effects.training), (2, design.training(effects))):
+        logits += rng.normal(0, size * math.sqrt(effects.overlap), (studies, nets, 1, 1, 1))
+        logits += rng.normal(0, size * math.sqrt(1 - effects.overlap), (studies, nets, design.folds, 1, 1))
     logits = logits + rng.normal(0, effects.run, (*shape[:4], 1))
     return rng.random(shape) < expit(logits)
 
@@ -132,47 +121,27 @@ class Score:
     detectable: float  # median; NaN for a method that gives none
 
 
-def score(results: list[Difference], truth: float) -> Score:
-    """Counts over the results of studies whose true difference is `truth`."""
-    mean, low, high, p_value, detectable = np.array(
-        [(r.mean, r.low, r.high, r.p_value, r.detectable) for r in results]
-    ).T
-    return Score(
-        found=float((p_value < 0.05).mean()),
-        covered=float(((low <= truth) & (truth <= high)).mean()),
-        width=float((high - low).mean()),
-        oracle=float(2 * norm.ppf(0.975) * mean.std(ddof=1)),
-        detectable=float(np.median(detectable)),
-    )
-
-
-def chosen(a: Floats, b: Floats, rng: np.random.Generator) -> tuple[float, float]:
-    """The project's interval."""
+def chosen(a: Floats, b: Floats) -> tuple[float, float]:
+    """Compute the project's interval."""
     result = paired_difference(a, b)
     return result.low, result.high
 
 
-def pooled(a: Floats, b: Floats, rng: np.random.Generator) -> tuple[float, float]:
-    """Every test of a photo counts as independent."""
+def pooled(a: Floats, b: Floats) -> tuple[float, float]:
+    """Count every test of a photo as independent."""
     difference = (a - b)[~np.isnan(a)]
     half = norm.ppf(0.975) * difference.std(ddof=1) / math.sqrt(difference.size)
     return difference.mean() - half, difference.mean() + half
 
 
-def paired_t(a: Floats, b: Floats, rng: np.random.Generator, training: bool = False) -> tuple[float, float]:
-    """Student's t over the runs' differences; with `training`, as `corrected_t`."""
+def paired_t(a: Floats, b: Floats, training: float = 0) -> tuple[float, float]:
+    """Student's t over the runs' differences; Nadeau and Bengio's correction adds `training` = test / train size."""
     per_run = np.nanmean(a - b, axis=1)
-    factor = 1 / len(per_run) + (1 / 9 if training else 0)
-    half = t.ppf(0.975, len(per_run) - 1) * per_run.std(ddof=1) * math.sqrt(factor)
+    half = t.ppf(0.975, len(per_run) - 1) * per_run.std(ddof=1) * math.sqrt(1 / len(per_run) + training)
     return per_run.mean() - half, per_run.mean() + half
 
 
-def corrected_t(a: Floats, b: Floats, rng: np.random.Generator) -> tuple[float, float]:
-    """Nadeau and Bengio's corrected t over the runs' differences."""
-    return paired_t(a, b, rng, training=True)
-
-
-def bootstrap(a: Floats, b: Floats, rng: np.random.Generator, draws: int = 400) -> tuple[float, float]:
+def bootstrap(rng: np.random.Generator, a: Floats, b: Floats, draws: int = 400) -> tuple[float, float]:
     """Owen's pigeonhole bootstrap: runs and photos drawn with replacement, separately; percentiles."""
     tested = ~np.isnan(a)
     difference = np.where(tested, a - b, 0.0)
@@ -187,15 +156,22 @@ def bootstrap(a: Floats, b: Floats, rng: np.random.Generator, draws: int = 400) 
 
 def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """A markdown table, ending in an empty line."""
-    lines = ["| " + " | ".join(row) + " |" for row in (header, ("---",) * len(header), *rows)]
-    return "\n".join(lines) + "\n"
+    return "".join("| " + " | ".join(row) + " |\n" for row in (header, ("---",) * len(header), *rows))
 
 
 def run(design: Design, difference: float, studies: int, seed: int, effects: Effects | None = None) -> Score:
-    """The project's method on studies of one design; the same seed gives the same studies."""
-    rng = np.random.default_rng(seed)
-    results = [paired_difference(a, b) for a, b in draw_studies(design, difference, studies, rng, effects)]
-    return score(results, difference)
+    """Judge studies of one design by the project's method; the same seed gives the same studies."""
+    drawn = draw_studies(design, difference, studies, np.random.default_rng(seed), effects)
+    results = [paired_difference(a, b) for a, b in drawn]
+    rows = [(result.mean, result.low, result.high, result.p_value, result.detectable) for result in results]
+    mean, low, high, p_value, detectable = np.array(rows).T
+    return Score(
+        found=float((p_value < 0.05).mean()),
+        covered=float(((low <= difference) & (difference <= high)).mean()),
+        width=float((high - low).mean()),
+        oracle=float(2 * norm.ppf(0.975) * mean.std(ddof=1)),
+        detectable=float(np.median(detectable)),
+    )
 
 
 def report_row(name: str, result: Score) -> tuple[str, ...]:
@@ -210,14 +186,13 @@ def main_table(studies: int, seed: int) -> str:
     for design in DESIGNS:
         equal = run(design, 0.0, studies, seed)
         scores = [run(design, difference, studies, seed) for difference in DIFFERENCES]
-        lowest = min(result.covered for result in scores)
-        null.append((*report_row(design.name, equal), f"{100 * lowest:.1f}"))
+        null.append((*report_row(design.name, equal), f"{100 * min(result.covered for result in scores):.1f}"))
         at_detectable = run(design, equal.detectable, studies, seed).found
         found = tuple(f"{100 * result.found:.0f}" for result in scores)
         power.append((design.name, *found, f"{100 * equal.detectable:.1f}", f"{100 * at_detectable:.0f}"))
     widths = ("mean width", "oracle width", "ratio")
     first = table(("design", "false alarms %", "coverage %", *widths, "lowest coverage % at 1 to 8 points"), null)
-    points = tuple(f"{100 * difference:.0f}" for difference in DIFFERENCES)
+    points = (f"{100 * difference:.0f}" for difference in DIFFERENCES)
     return first + "\n" + table(("design, found % at", *points, "detectable", "found % there"), power)
 
 
@@ -246,23 +221,16 @@ def method_table(studies: int, seed: int) -> str:
     for design in (DESIGNS[0], *DESIGNS[2:]):
         methods: dict[str, Method] = {"chosen": chosen, "all tests pooled": pooled}
         if design.folds * design.seeds > 1:
-            methods |= {"paired t over runs": paired_t, "pigeonhole bootstrap": bootstrap}
+            resampling = partial(bootstrap, np.random.default_rng(seed + 1))
+            methods |= {"paired t over runs": paired_t, "pigeonhole bootstrap": resampling}
         if design.folds > 1:
-            methods["corrected t over runs"] = corrected_t
-        rows += method_rows(design, methods, studies, seed)
+            methods["corrected t over runs"] = partial(paired_t, training=1 / 9)
+        for name, method in methods.items():
+            drawn = draw_studies(design, 0.0, studies, np.random.default_rng(seed))
+            low, high = np.array([method(a, b) for a, b in drawn]).T
+            alarms = float(((low > 0) | (high < 0)).mean())
+            rows.append((design.name, name, f"{100 * alarms:.1f}", f"{100 * (high - low).mean():.1f}"))
     return table(("design", "method", "false alarms %", "mean width"), rows)
-
-
-def method_rows(design: Design, methods: dict[str, Method], studies: int, seed: int) -> list[tuple[str, ...]]:
-    """A row per method."""
-    rows: list[tuple[str, ...]] = []
-    for name, method in methods.items():
-        drawn = draw_studies(design, 0.0, studies, np.random.default_rng(seed))
-        resampling = np.random.default_rng(seed + 1)
-        low, high = np.array([method(a, b, resampling) for a, b in drawn]).T
-        alarms = float(((low > 0) | (high < 0)).mean())
-        rows.append((design.name, name, f"{100 * alarms:.1f}", f"{100 * (high - low).mean():.1f}"))
-    return rows
 
 
 def main() -> None:
