@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from catdog import report
 from catdog.cli import one_line_errors
+from catdog.study import report
 
 
 def main() -> None:

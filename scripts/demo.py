@@ -18,9 +18,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with one_line_errors():
         check_packages("the demo", "demo", ["gradio"])
-        from catdog.demo.server import serve
-        from catdog.inference import Predictor
-        from catdog.runs import checkpoint_of
+        from catdog.inference.demo import serve
+        from catdog.inference.predictor import Predictor
+        from catdog.inference.runs import checkpoint_of
 
         model = Predictor.load(checkpoint_of(arguments.checkpoint))
         serve(model, str(arguments.checkpoint), arguments.port, arguments.open)

@@ -20,10 +20,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the files go; RUN/evaluation by default")
     arguments = parser.parse_args()
     with one_line_errors():
-        from catdog import evaluation  # here, because PyTorch takes seconds that --help need not wait for
+        from catdog.inference import evaluate  # here, because --help need not wait for PyTorch
 
-        checkpoint, run, folder = evaluation.places(arguments.model, arguments.data)
-        result = evaluation.Evaluation.of(checkpoint, run, arguments.data)
+        checkpoint, run, folder = evaluate.places(arguments.model, arguments.data)
+        result = evaluate.Evaluation.of(checkpoint, run, arguments.data)
         result.save(arguments.out or folder)
         print(result)
         print(f"  files in {arguments.out or folder}")

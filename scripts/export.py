@@ -20,8 +20,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="ends in .onnx or .pt2; beside the checkpoint by default")
     arguments = parser.parse_args()
     with one_line_errors():
-        from catdog.export import export
-        from catdog.runs import checkpoint_of
+        from catdog.inference.export import export
+        from catdog.inference.runs import checkpoint_of
 
         print(export(checkpoint_of(arguments.checkpoint), arguments.format, arguments.out))
 

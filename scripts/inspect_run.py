@@ -14,7 +14,9 @@ def main() -> None:
     parser.add_argument("--seed", metavar="S", type=int, help="which of several nets is shown; the first by default")
     arguments = parser.parse_args()
     with one_line_errors():
-        from catdog.inspection import inspect_run  # here, because PyTorch takes seconds that --help need not wait for
+        from catdog.inference.inspection_page import (
+            inspect_run,  # here, because PyTorch takes seconds that --help need not wait for
+        )
 
         print(inspect_run(arguments.run, arguments.out, arguments.seed))
 

@@ -29,13 +29,10 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw the first 100 photos there, .png or .jpg")
     arguments = parser.parse_args()
     with one_line_errors():
-        from catdog.prediction import (  # here, because PyTorch takes seconds that --help need not wait for
-            predicting,
-            verdicts,
-        )
+        from catdog.inference import predict, verdicts  # here, because --help need not wait for PyTorch
 
         files = verdicts.Files(arguments.csv, arguments.json, arguments.sheet)
-        paths = predicting.expand(arguments.photos, sys.stdin.buffer if sys.stdin else None, arguments.null)
+        paths = predict.expand(arguments.photos, sys.stdin.buffer if sys.stdin else None, arguments.null)
         status = verdicts.tell(arguments.model, paths, files)
     sys.exit(status)
 

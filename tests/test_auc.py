@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 from scipy.stats import norm, t
 
-from catdog.evaluation.auc import mean_auc
+from catdog.inference.auc import mean_auc
 
 LABELS = np.repeat([True, False], [12, 18])
 

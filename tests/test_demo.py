@@ -22,12 +22,12 @@ import torch
 
 from browser import browsing
 from catdog.data.synthetic import draw_photo
-from catdog.demo import server
-from catdog.demo.answer import answer, heading
-from catdog.demo.explanation import explain, read_photo
 from catdog.errors import InputError
-from catdog.inference import Predictor
-from catdog.runs import checkpoint_of
+from catdog.inference import demo as server
+from catdog.inference.demo_answer import answer, heading
+from catdog.inference.demo_explanation import explain, read_photo
+from catdog.inference.predictor import Predictor
+from catdog.inference.runs import checkpoint_of
 from conftest import RECIPE, ROOT, RunOf, make_classifier
 
 Visit = Callable[[str], None]

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from catdog.errors import InputError
-from catdog.evaluation import Evaluation, places
-from catdog.evaluation.samples import match_classes
-from catdog.runs import FinishedRun
+from catdog.inference.evaluate import Evaluation, places
+from catdog.inference.runs import FinishedRun
+from catdog.inference.samples import match_classes
 from conftest import ROOT, RunOf, make_classifier
 
 

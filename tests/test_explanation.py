@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catdog.contributions import activations, input_weights
 from catdog.data import FolderSource, to_images
-from catdog.demo.explanation import explain, read_photo
 from catdog.errors import InputError
-from catdog.inference import Predictor
+from catdog.inference.contributions import activations
+from catdog.inference.demo_explanation import explain, read_photo
+from catdog.inference.predictor import Predictor
 from conftest import make_classifier
 from test_hostile_photos import READABLE, png
 
@@ -55,7 +55,7 @@ def test_only_the_largest_votes_are_told_with_their_own_weights() -> None:
     assert [(unit.replica, unit.number, unit.vote) for unit in few.units] == [
         (unit.replica, unit.number, unit.vote) for unit in every.units[:4]
     ]
-    weights = input_weights(model.classifier.network)
+    weights = model.classifier.network.input_weights
     for unit in few.units:
         own = weights[unit.replica, unit.number].reshape(3, SIZE, SIZE)
         torch.testing.assert_close(unit.picture, 0.5 + 0.5 * own / own.abs().max())

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from catdog.data.synthetic import draw_photo
-from catdog.demo.explanation import read_photo
 from catdog.errors import InputError
-from catdog.export import DETAILS, FORMATS, Export, MeanProbability, export
-from catdog.inference import Predictor
-from catdog.runs import FinishedRun, checkpoint_of
+from catdog.inference.demo_explanation import read_photo
+from catdog.inference.export import DETAILS, FORMATS, Export, MeanProbability, export
+from catdog.inference.predictor import Predictor
+from catdog.inference.runs import FinishedRun, checkpoint_of
 from conftest import RECIPE, ROOT, RunOf, make_classifier
 
 ExportOf = Callable[[str, int], Export]
@@ -199,7 +199,7 @@ def test_what_cannot_be_done_gets_a_sentence(run_of: RunOf, tmp_path: Path, monk
     with pytest.raises(InputError, match=r"best.pt2' cannot be written: (Not a directory|File exists)"):
         export(checkpoint, "torch-export", tmp_path / "file/best.pt2")
     assert {path.name for path in tmp_path.iterdir()} == {"folder.pt2", "file"}
-    monkeypatch.setattr("catdog.export.MOST_BYTES", 1000)
+    monkeypatch.setattr("catdog.inference.export.MOST_BYTES", 1000)
     with pytest.raises(InputError, match="too much for one ONNX file; take --format torch-export"):
         export(checkpoint, "onnx", tmp_path / "large.onnx")
     monkeypatch.setitem(sys.modules, "onnxscript", None)

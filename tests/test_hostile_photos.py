@@ -27,7 +27,7 @@ from PIL import Image, ImageCms, ImageFile, ImageOps
 from catdog.data import FileSource, FolderSource, PixelStore, UnreadablePhotoError, photos
 from catdog.data.photos import LONGEST_REASON, MOST_BYTES
 from catdog.errors import InputError
-from catdog.settings import collect
+from catdog.study.settings import collect
 from conftest import MakeData, Train
 
 SIZE = 12  # of the decoded photos

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from catdog.errors import InputError
-from catdog.inference import Predictor
-from catdog.runs import FinishedRun, checkpoint_of
+from catdog.inference.predictor import Predictor
+from catdog.inference.runs import FinishedRun, checkpoint_of
 from conftest import RunOf
 
 
@@ -103,7 +103,7 @@ def test_a_checkpoint_without_two_classes_gets_a_sentence(run_of: RunOf, tmp_pat
 LIMITED = """
 import resource, sys
 from catdog.errors import InputError
-from catdog.inference import Predictor
+from catdog.inference.predictor import Predictor
 pages = int(open("/proc/self/statm").read().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, 2 * [pages * resource.getpagesize() + 2**27])
 for path in sys.argv[1:]:

@@ -13,14 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from catdog.contributions import input_weights
 from catdog.errors import InputError
-from catdog.inference import Predictor
-from catdog.inspection import inspect_run
-from catdog.inspection.measures import Inspection, Layer, inspect
-from catdog.inspection.page import page
+from catdog.inference.inspect import Inspection, Layer, inspect
+from catdog.inference.inspection_page import inspect_run, page
+from catdog.inference.predictor import Predictor
+from catdog.inference.runs import FinishedRun
 from catdog.model import CatDogClassifier
-from catdog.runs import FinishedRun
 from conftest import RECIPE, ROOT, RunOf, make_classifier
 
 OPTIONS = make_classifier().hparams
@@ -145,12 +143,12 @@ def test_the_surest_photos_come_first_and_know_right_from_wrong() -> None:
 def test_what_is_learnt_is_the_change_since_the_seeds_weights(options: dict[str, int]) -> None:
     net = classifier([3], seed=5, replicas=2, size=8, **options)
     net.network.fit(torch.randn(60, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
-    start, weight = input_weights(net.network).clone(), net.network.get_parameter("layers.0.weight").detach()
+    start, weight = net.network.input_weights.clone(), net.network.get_parameter("layers.0.weight").detach()
     weight[1] += torch.linspace(-1e-2, 1e-2, weight[1].numel()).reshape_as(weight[1])
     pixels = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     learnt = inspect(Predictor(net), 1, ["a", "b"], pixels, torch.zeros(2)).learnt
     assert learnt is not None
-    torch.testing.assert_close(learnt, input_weights(net.network)[1] - start[1])
+    torch.testing.assert_close(learnt, net.network.input_weights[1] - start[1])
 
 
 def test_what_is_learnt_is_unknown_for_weights_that_began_with_another_seed() -> None:

@@ -5,8 +5,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from catdog.evaluation.figure import draw
-from catdog.evaluation.measures import BINS, calibrated_errors, measure, measure_one, reliability
+from catdog.figures.evaluation import draw
+from catdog.inference.measures import BINS, calibrated_errors, measure, measure_one, reliability
 from catdog.statistics import mean_accuracy, wilson_interval
 
 GENERATOR = torch.Generator().manual_seed(0)

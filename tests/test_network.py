@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from catdog.contributions import activations, input_weights
 from catdog.errors import InputError
+from catdog.inference.contributions import activations
 from catdog.model import FullyConnected
 from catdog.model.features import hog
 
@@ -53,7 +53,7 @@ def test_the_input_weights_are_what_every_pixel_counts_also_behind_a_whitening()
     pixels = torch.randn(12, requires_grad=True)
     whitened = network.whitening(pixels[None])
     (first,) = torch.autograd.grad(network.layers[0](whitened)[1, 0, 2], pixels)
-    torch.testing.assert_close(input_weights(network)[1, 2], first)
+    torch.testing.assert_close(network.input_weights[1, 2], first)
 
 
 def test_hog_is_seen_besides_pixels_and_is_no_part_of_the_pixels_weights() -> None:
@@ -61,7 +61,7 @@ def test_hog_is_seen_besides_pixels_and_is_no_part_of_the_pixels_weights() -> No
     images = torch.randn(50, 3, 8, 8)
     network.fit(images)
     assert network.layers[0].weight.shape == (2, 5, 4 + 6)
-    assert input_weights(network).shape == (2, 5, 3 * 8 * 8)
+    assert network.input_weights.shape == (2, 5, 3 * 8 * 8)
     brighter = images + 0.3  # which changes no gradient
     assert network.hog_whitening is not None
     torch.testing.assert_close(network.hog_whitening(hog(images)), network.hog_whitening(hog(brighter)))

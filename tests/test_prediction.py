@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from catdog.errors import InputError
-from catdog.inference import Predictor
-from catdog.prediction import verdicts
-from catdog.prediction.predicting import BATCH, Prediction, expand, predict
-from catdog.runs import FinishedRun
+from catdog.inference import verdicts
+from catdog.inference.predict import BATCH, Prediction, expand, predict
+from catdog.inference.predictor import Predictor
+from catdog.inference.runs import FinishedRun
 from conftest import ROOT, RunOf, make_classifier
 
 

@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from catdog import report
 from catdog.errors import InputError
-from catdog.settings import collect
 from catdog.statistics import holm, paired_difference
+from catdog.study import report
+from catdog.study.settings import collect
 
 PHOTOS = [f"cats/{number}" for number in range(40)]
 

@@ -9,7 +9,7 @@ import pytest
 
 from catdog.data import FolderSource, SyntheticSource
 from catdog.errors import InputError
-from catdog.runs import FinishedRun, build_data
+from catdog.inference.runs import FinishedRun, build_data
 from conftest import RunOf
 
 HANDLER = "torch.distributed.elastic.multiprocessing.subprocess_handler.SubprocessHandler"

@@ -215,7 +215,7 @@ class ReportCallback(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the report into the sweep's folder."""
-        from catdog import report  # here, so that plain runs and --help need not wait for pandas
+        from catdog.study import report  # here, so that plain runs and --help need not wait for pandas
 
         folder = Path(config.hydra.sweep.dir)
         comparison = report.compare([folder])

@@ -1,7 +1,6 @@
 """Pictures: learning curves, networks, photos."""
 
 from catdog.figures.curves import TRAIN_COLOR, VAL_COLOR, comparison, curves
-from catdog.figures.dashboard import fill_dashboard
 from catdog.figures.networks import network_diagram, weight_pictures
 from catdog.figures.photos import contact_sheet, mistakes, mistakes_sheet, worst_mistakes
 
@@ -11,7 +10,6 @@ __all__ = [
     "comparison",
     "contact_sheet",
     "curves",
-    "fill_dashboard",
     "mistakes",
     "mistakes_sheet",
     "network_diagram",

@@ -117,6 +117,14 @@ class FullyConnected(nn.Module):
             values = torch.cat([values, self.hog_whitening(hog(images))], dim=1)
         return values
 
+    @property
+    def input_weights(self) -> Tensor:
+        """First-layer weights as seen from the pixels, float32 (replicas, units, 3 · image_size²); HOG's left out."""
+        weight = cast(Tensor, self.layers[0].weight).detach()
+        if self.hog_whitening is not None:
+            weight = weight[:, :, : -len(self.hog_whitening.bias)]
+        return weight if self.whitening is None else weight @ self.whitening.weight
+
     def forward(self, images: Tensor) -> Tensor:
         """Compute the logits of class 1, (replicas, batch), of images (batch, 3, image_size, image_size)."""
         values = self.inputs(images)

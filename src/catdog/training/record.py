@@ -19,6 +19,7 @@ from catdog.model import CatDogClassifier
 from catdog.names import describe, net_title
 from catdog.statistics import mean_accuracy, wilson_interval
 from catdog.training.callbacks import seeds_of
+from catdog.training.dashboard import fill_dashboard
 from catdog.training.run_folder import METRICS
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ def save(
     _write_csv(folder / "predictions.csv", ("path", "label", "seed", "probability"), rows)
     figure = figures.curves(metrics["replicas"], describe(metrics), chance=metrics["chance"])
     figure.savefig(folder / "curves.png", dpi=110)
-    figures.fill_dashboard(model, data, trainer, metrics, probabilities)
+    fill_dashboard(model, data, trainer, metrics, probabilities)
     write_atomically(folder / METRICS, json.dumps(metrics, indent=2, default=str))
 
 

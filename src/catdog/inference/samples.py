@@ -11,9 +11,9 @@ from torch import Tensor
 from catdog.data import CatDogDataModule, FolderSource, UnreadablePhotoError
 from catdog.errors import InputError
 from catdog.figures.photos import SIDE
-from catdog.inference import Predictor
-from catdog.prediction.predicting import judge
-from catdog.runs import FinishedRun
+from catdog.inference.predict import judge
+from catdog.inference.predictor import Predictor
+from catdog.inference.runs import FinishedRun
 
 SUFFIX_OF_PLURAL = "s"
 

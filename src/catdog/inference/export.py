@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.onnx import ONNXProgram
 
 from catdog.errors import InputError, check_packages
-from catdog.inference import Predictor
+from catdog.inference.predictor import Predictor
 
 Program = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # pixels to probabilities
 

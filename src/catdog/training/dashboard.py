@@ -8,7 +8,6 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from catdog.contributions import input_weights
 from catdog.data import CatDogDataModule
 from catdog.figures.networks import weight_pictures
 from catdog.figures.photos import mistakes
@@ -37,7 +36,7 @@ def fill_dashboard(
     if isinstance(model, CatDogClassifier):
         network, size = model.network.cpu().float(), data.image_size
         writer.add_graph(network, torch.zeros(1, 3, size, size))
-        weights = input_weights(network).flatten(0, 1)
+        weights = network.input_weights.flatten(0, 1)
         for unit, picture in enumerate(weight_pictures(weights[:MOST_WEIGHT_PICTURES], size), start=1):
             writer.add_image(f"first_layer/unit_{unit}", picture, steps)
     tested = probabilities.shape[1]

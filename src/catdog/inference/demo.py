@@ -16,9 +16,9 @@ from fastapi import FastAPI
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
 
 from catdog.data.photos import FORMATS
-from catdog.demo.answer import STYLE, answer, heading
 from catdog.errors import InputError
-from catdog.inference import Predictor
+from catdog.inference.demo_answer import STYLE, answer, heading
+from catdog.inference.predictor import Predictor
 
 HOST, FIRST_PORT, PORTS = "127.0.0.1", 7860, 100
 GOODBYE = 1  # seconds that open pages get when the server ends

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from catdog.evaluation.measures import precision_recall_curve, roc_curve, with_interval
 from catdog.figures.curves import TRAIN_COLOR, VAL_COLOR
+from catdog.inference.measures import precision_recall_curve, roc_curve, with_interval
 from catdog.model.metrics import mean_logits
 from catdog.names import shown
 from catdog.statistics import wilson_interval
@@ -26,7 +26,7 @@ def draw(logits: Tensor, labels: Tensor, measured: Mapping[str, Any], class_name
     Args:
         logits: of class 1, float64 (replicas, photos).
         labels: 0 or 1, (photos,).
-        measured: what `catdog.evaluation.measures.measure` gives for these.
+        measured: what `catdog.inference.measures.measure` gives for these.
         class_names: names of class 0 and class 1.
         title: what was evaluated.
     """

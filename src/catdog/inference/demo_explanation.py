@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from catdog.contributions import contributions, input_weights
 from catdog.data import FileSource, UnreadablePhotoError, to_images
 from catdog.errors import InputError
 from catdog.figures import weight_pictures
-from catdog.inference import Predictor
+from catdog.inference.contributions import contributions
+from catdog.inference.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def explain(model: Predictor, pixels: Tensor, most_units: int = 8) -> Explanatio
     activations, votes = _first_layer(model, pixels)
     replicas, width = votes.shape
     chosen = votes.abs().flatten().argsort(descending=True, stable=True)[:most_units].tolist()
-    pictures = weight_pictures(input_weights(model.classifier.network).flatten(0, 1)[chosen], model.image_size)
+    pictures = weight_pictures(model.classifier.network.input_weights.flatten(0, 1)[chosen], model.image_size)
     units = [
         Unit(index // width, index % width, picture, activation.item(), vote.item())
         for index, picture, activation, vote in zip(

@@ -6,9 +6,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from catdog.contributions import contributions, input_weights
 from catdog.data import to_images
-from catdog.inference import Predictor
+from catdog.inference.contributions import contributions
+from catdog.inference.predictor import Predictor
 from catdog.model import CatDogClassifier
 
 BATCH = 256  # photos that go through the network at a time
@@ -148,7 +148,7 @@ def inspect(model: Predictor, replica: int, names: list[str], pixels: Tensor, la
         labels=labels,
         logits=model.logits(pixels)[replica],
         layers=layers,
-        weights=input_weights(classifier.network)[replica],
+        weights=classifier.network.input_weights[replica],
         learnt=_learnt(classifier, replica),
     )
 
@@ -161,6 +161,6 @@ def _learnt(classifier: CatDogClassifier, replica: int) -> Tensor | None:
     """
     start = CatDogClassifier(**classifier.hparams)
     start.load_state_dict(dict(classifier.named_buffers()), strict=False)  # what is fixed was so from the start
-    now, before = (input_weights(net.network)[replica] for net in (classifier, start))
+    now, before = (net.network.input_weights[replica] for net in (classifier, start))
     cosine = torch.cosine_similarity(now.flatten(), before.flatten(), dim=0)
     return now - before if cosine > CERTAIN * now.numel() ** -0.5 else None

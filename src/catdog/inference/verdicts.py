@@ -17,10 +17,10 @@ from catdog.errors import InputError
 from catdog.figures import contact_sheet
 from catdog.figures.photos import SIDE
 from catdog.files import write_atomically
-from catdog.inference import Predictor
+from catdog.inference.predict import Prediction, predict
+from catdog.inference.predictor import Predictor
+from catdog.inference.runs import checkpoint_of
 from catdog.names import shown
-from catdog.prediction.predicting import Prediction, predict
-from catdog.runs import checkpoint_of
 
 COLUMNS = ("path", "verdict", "confidence", "probability", "sd", "reason")
 MOST_ON_SHEET = 100  # photos

@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 from torchmetrics.functional import classification
 
-from catdog.evaluation.auc import mean_auc
+from catdog.inference.auc import mean_auc
 from catdog.model.metrics import cross_entropy, mean_logits
 from catdog.statistics import mean_accuracy, wilson_interval
 

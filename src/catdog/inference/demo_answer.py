@@ -8,9 +8,9 @@ from statistics import mean, stdev
 from PIL import Image
 from torch import Tensor
 
-from catdog.demo.explanation import Explanation, Unit, explain, read_photo
 from catdog.errors import InputError
-from catdog.inference import Predictor
+from catdog.inference.demo_explanation import Explanation, Unit, explain, read_photo
+from catdog.inference.predictor import Predictor
 from catdog.names import net_title
 
 COARSE = 64  # pixels; smaller pictures are shown with their squares, larger ones smoothly

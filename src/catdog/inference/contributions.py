@@ -1,20 +1,10 @@
-"""First-layer weights of a network, and the contribution of each hidden unit to its answer."""
-
-from typing import cast
+"""Contribution of each hidden unit to the logit."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from catdog.model import CatDogClassifier, FullyConnected
-
-
-def input_weights(network: FullyConnected) -> Tensor:
-    """First-layer weights as seen from the pixels, float32 (replicas, units, 3 · image_size²); HOG's left out."""
-    weight = cast(Tensor, network.layers[0].weight).detach()
-    if network.hog_whitening is not None:
-        weight = weight[:, :, : -len(network.hog_whitening.bias)]
-    return weight if network.whitening is None else weight @ network.whitening.weight
 
 
 def activations(network: FullyConnected, images: Tensor) -> list[Tensor]:

@@ -17,7 +17,7 @@ from catdog.data import FileSource, UnreadablePhotoError, read_all
 from catdog.data.photos import PHOTO_SUFFIXES, photo_paths
 from catdog.data.store import digest_pixels
 from catdog.errors import InputError
-from catdog.inference import Predictor
+from catdog.inference.predictor import Predictor
 
 BATCH = 64  # photos given to the networks at a time
 

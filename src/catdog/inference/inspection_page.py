@@ -14,10 +14,10 @@ from torchvision.transforms.functional import to_pil_image
 from catdog.errors import InputError
 from catdog.figures import network_diagram, weight_pictures
 from catdog.files import write_atomically
-from catdog.inference import Predictor
-from catdog.inspection.measures import Inspection, Unit, inspect
+from catdog.inference.inspect import Inspection, Unit, inspect
+from catdog.inference.predictor import Predictor
+from catdog.inference.runs import FinishedRun
 from catdog.names import describe, shown
-from catdog.runs import FinishedRun
 
 PAGE = "inspection.html"
 MOST_UNITS = 16  # shown of a layer
@@ -58,7 +58,7 @@ def page(found: Inspection, record: dict[str, Any], replica: int, options: Mappi
         replica: the network's index.
         options: the classifier's arguments.
     """
-    templates = PackageLoader("catdog.inspection", ".")
+    templates = PackageLoader("catdog.inference", ".")
     environment = Environment(
         loader=templates, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )

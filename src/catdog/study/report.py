@@ -13,8 +13,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from catdog import figures
-from catdog.settings import MACHINE_KEYS, Setting, collect
 from catdog.statistics import Difference, holm, mean_accuracy, paired_difference, wilson_interval
+from catdog.study.settings import MACHINE_KEYS, Setting, collect
 
 logger = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ from typing import Any
 from catdog import figures
 from catdog.environment import environment
 from catdog.errors import InputError
-from catdog.evaluation.figure import draw
-from catdog.evaluation.measures import measure, with_interval
-from catdog.evaluation.samples import Sample, of_folder, of_test_part
+from catdog.figures.evaluation import draw
 from catdog.files import write_atomically
-from catdog.inference import Predictor
+from catdog.inference.measures import measure, with_interval
+from catdog.inference.predictor import Predictor
+from catdog.inference.runs import FinishedRun
+from catdog.inference.samples import Sample, of_folder, of_test_part
 from catdog.model.metrics import mean_logits
 from catdog.names import net_title, shown
-from catdog.runs import FinishedRun
 
 MOST_MISTAKES = 16  # on the sheet
 NUMBERS = {

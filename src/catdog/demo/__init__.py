@@ -1,1 +1,0 @@
-"""A page on this machine to ask a trained network about photos; it needs the extra "demo"."""

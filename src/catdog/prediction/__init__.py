@@ -1,1 +1,0 @@
-"""A trained network on anybody's photos: a verdict for each."""

@@ -1,0 +1,1 @@
+"""From the records of many runs: a table, a figure and tests of the differences."""
