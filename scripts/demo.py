@@ -20,9 +20,9 @@ def main() -> None:
         check_packages("the demo", "demo", ["gradio"])
         from catdog.inference.demo import serve
         from catdog.inference.predictor import Predictor
-        from catdog.inference.runs import checkpoint_of
+        from catdog.inference.runs import locate
 
-        model = Predictor.load(checkpoint_of(arguments.checkpoint))
+        model = Predictor.load(locate(arguments.checkpoint)[0])
         serve(model, str(arguments.checkpoint), arguments.port, arguments.open)
 
 

@@ -22,11 +22,8 @@ def main() -> None:
     with one_line_errors():
         from catdog.inference import evaluate  # here, because --help need not wait for PyTorch
 
-        checkpoint, run, folder = evaluate.places(arguments.model, arguments.data)
-        result = evaluate.Evaluation.of(checkpoint, run, arguments.data)
-        result.save(arguments.out or folder)
-        print(result)
-        print(f"  files in {arguments.out or folder}")
+        record, folder = evaluate.evaluate(arguments.model, arguments.data, arguments.out)
+        print(f"{evaluate.summarize(record)}\n  files in {folder}")
 
 
 if __name__ == "__main__":

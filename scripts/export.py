@@ -21,9 +21,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with one_line_errors():
         from catdog.inference.export import export
-        from catdog.inference.runs import checkpoint_of
+        from catdog.inference.runs import locate
 
-        print(export(checkpoint_of(arguments.checkpoint), arguments.format, arguments.out))
+        print(export(locate(arguments.checkpoint)[0], arguments.format, arguments.out))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Tell cats from dogs: `python scripts/predict.py RUN PHOTO…` prints a verdict for each photo.
+"""Tell cats from dogs: `python scripts/predict.py RUN PHOTO…` prints a prediction for each photo.
 
-The confidence is the probability that the networks give to their verdict, from 0.5 to 1. Of several replicas the
+The confidence is the probability of the predicted class, from 0.5 to 1. Of several replicas the
 probabilities are averaged, and `sd` is the standard deviation between them. In CSV and JSON, `probability` is that of
 class 1, the second of the class names in alphabetical order, as in a run's predictions.csv.
 
@@ -9,6 +9,7 @@ input; 2 a mistake in the command line.
 """
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -24,16 +25,15 @@ def main() -> None:
         help="a folder is searched at any depth; - reads paths from standard input, one per line",
     )  # fmt: skip
     parser.add_argument("-0", "--null", action="store_true", help="the paths of - end with NUL bytes (find -print0)")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write all verdicts there, as CSV")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all verdicts there, as JSON")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write all predictions there, as CSV")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all predictions there, as JSON")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw the first 100 photos there, .png or .jpg")
     arguments = parser.parse_args()
     with one_line_errors():
-        from catdog.inference import predict, verdicts  # here, because --help need not wait for PyTorch
+        from catdog.inference import predict  # here, because --help need not wait for PyTorch
 
-        files = verdicts.Files(arguments.csv, arguments.json, arguments.sheet)
-        paths = predict.expand(arguments.photos, sys.stdin.buffer if sys.stdin else None, arguments.null)
-        status = verdicts.tell(arguments.model, paths, files)
+        paths = predict.expand(arguments.photos, sys.stdin.buffer if sys.stdin else io.BytesIO(), arguments.null)
+        status = predict.print_predictions(arguments.model, paths, arguments.csv, arguments.json, arguments.sheet)
     sys.exit(status)
 
 

@@ -27,7 +27,7 @@ from catdog.inference import demo as server
 from catdog.inference.demo_answer import answer, heading
 from catdog.inference.demo_explanation import explain, read_photo
 from catdog.inference.predictor import Predictor
-from catdog.inference.runs import checkpoint_of
+from catdog.inference.runs import locate
 from conftest import RECIPE, ROOT, RunOf, make_classifier
 
 Visit = Callable[[str], None]
@@ -48,7 +48,7 @@ def text_of(page: str) -> str:
 
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_the_answer_is_the_classifiers(run_of: RunOf, photo: Path, replicas: int) -> None:
-    model = Predictor.load(checkpoint_of(run_of(replicas)))
+    model = Predictor.load(locate(run_of(replicas))[0])
     pixels = read_photo(photo, 16)
     probabilities = model.probabilities(pixels[None])[:, 0]
     said = text_of(answer(model, str(photo)))
@@ -138,7 +138,7 @@ def test_a_browser_shows_the_answer(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    model = Predictor.load(checkpoint_of(run_of(3)))
+    model = Predictor.load(locate(run_of(3))[0])
     expected = model.probabilities(read_photo(photo, 16)[None]).mean().item()
     (tmp_path / "notes.txt").write_text("no photo")
     uploads: list[Path] = []

@@ -8,109 +8,77 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
+from scipy.stats import norm, rankdata
+from torchmetrics.functional.classification import binary_calibration_error
 
 from catdog.errors import InputError
-from catdog.inference.evaluate import Evaluation, places
+from catdog.inference.evaluate import evaluate, match_classes, summarize
+from catdog.inference.evaluation_figure import draw_evaluation
+from catdog.inference.measures import BINS, auc_interval, calibrated_error, measure, measure_all, reliability
 from catdog.inference.runs import FinishedRun
-from catdog.inference.samples import match_classes
+from catdog.statistics import mean_accuracy, wilson_interval
 from conftest import ROOT, RunOf, make_classifier
 
+GENERATOR = torch.Generator().manual_seed(0)
+LABELS = (torch.rand(150, generator=GENERATOR) < 0.4).float()
+LOGITS = (2 * torch.randn(3, 150, generator=GENERATOR) + LABELS).double()
 
-def evaluate(model: Path, data: Path | None = None) -> Evaluation:
-    checkpoint, run, _ = places(model, data)
-    return Evaluation.of(checkpoint, run, data)
 
-
-def photos_of(run: Path, folder: Path, cats: str, dogs: str, numbers: range = range(30)) -> Path:
+def photos_of(run: Path, folder: Path, cats: str = "cats", dogs: str = "dogs", count: int = 30) -> Path:
     """Copies of photos that the run was made of, under other class names."""
     root = Path(FinishedRun.open(run).record["config"]["data"]["root"])
     for source, name in (("cats", cats), ("dogs", dogs)):
         (folder / name).mkdir(parents=True)
-        for number in numbers:
+        for number in range(count):
             shutil.copy(root / source / f"{number:02d}.png", folder / name)
     return folder
 
 
 @pytest.mark.parametrize("replicas", [1, 3])
-def test_a_run_is_evaluated_on_its_test_part_as_it_was_tested(run_of: RunOf, replicas: int) -> None:
+def test_a_run_is_evaluated_on_its_test_part_as_it_was_tested(run_of: RunOf, tmp_path: Path, replicas: int) -> None:
     folder = run_of(replicas)
-    written, result = json.loads((folder / "metrics.json").read_text()), evaluate(folder)
-    found = json.loads(json.dumps(result.record()))
-    assert found["headline"]["accuracy"] == pytest.approx(written["test/acc"])
-    assert found["headline"]["interval"] == pytest.approx(written["test/acc_interval"])
+    written, (found, out) = json.loads((folder / "metrics.json").read_text()), evaluate(folder, out=tmp_path / "a/b")
+    assert json.loads((out / "evaluation.json").read_text()) == json.loads(json.dumps(found))
+    assert found["mean"]["accuracy"] == pytest.approx(written["test/acc"])
+    assert found["mean"]["accuracy_interval"] == pytest.approx(written["test/acc_interval"])
     for net, replica in zip(found["nets"], written["replicas"], strict=True):
         assert (net["seed"], net["accuracy"]) == (replica["seed"], pytest.approx(replica["test/acc"]))
         assert net["bce"] == pytest.approx(replica["test/loss"], rel=1e-4)
     assert sum(found["photos"]["of_class"].values()) == found["photos"]["count"] == 6
-    assert found["photos"]["trained_on"] == 0
-    assert "accuracy" in str(result)
-    assert ("ensemble" in str(result)) == (replicas > 1)
-
-
-def test_an_evaluation_leaves_two_pictures_and_its_numbers(run_of: RunOf, tmp_path: Path) -> None:
-    result = evaluate(run_of(3))
-    result.save(tmp_path / "new" / "folder")
-    record = json.loads((tmp_path / "new/folder/evaluation.json").read_text())
-    assert record["checkpoint_sha256"]
-    assert record["versions"]["torchmetrics"]
+    assert (found["photos"]["trained_on"], len(found["checkpoint_sha256"])) == (0, 64)
+    assert ("ensemble" in summarize(found)) == (replicas > 1)
     for name in ("evaluation.png", "mistakes.png"):
-        with Image.open(tmp_path / "new/folder" / name) as picture:
+        with Image.open(out / name) as picture:
             picture.load()
-    with pytest.raises(InputError, match=r"cannot be written to: (File exists|Not a directory)"):
-        result.save(tmp_path / "new/folder/evaluation.json")
 
 
-def test_any_checkpoint_of_a_run_is_evaluated_on_its_test_part(run_of: RunOf, tmp_path: Path) -> None:
-    folder = run_of(1)
-    checkpoint, run, out = places(folder / "checkpoints/last.ckpt", None)
-    assert run is not None
-    assert (checkpoint.name, out.name, out.parent.samefile(folder)) == ("last.ckpt", "evaluation-last", True)
-    assert len(Evaluation.of(checkpoint, run, None).sample.labels) == 6
-    assert places(folder, None)[2] == places(folder / "checkpoints/best.ckpt", None)[2] == folder / "evaluation"
-    assert places(folder, tmp_path)[2] == folder / f"evaluation-{tmp_path.name}"
-
-
-def test_a_checkpoint_that_was_carried_off_asks_for_photos(run_of: RunOf, tmp_path: Path) -> None:
-    checkpoint = Path(shutil.copy(run_of(1) / "checkpoints/best.ckpt", tmp_path / "carried.ckpt"))
+def test_the_folder_names_what_was_evaluated(run_of: RunOf, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(run_of(1), tmp_path / r"a$\frac$"))  # dollar signs are no formula in the figure
+    data = photos_of(folder, tmp_path / "photos", count=3)
+    assert evaluate(folder)[1] == folder / "evaluation"
+    assert evaluate(folder / "checkpoints/best.ckpt")[1].samefile(folder / "evaluation")
+    assert evaluate(folder / "checkpoints/last.ckpt")[1].samefile(folder / "evaluation-last")
+    assert evaluate(folder, data)[1] == folder / "evaluation-photos"
+    carried = shutil.copy(folder / "checkpoints/best.ckpt", tmp_path / "carried.ckpt")
     with pytest.raises(InputError, match=r"carried.ckpt' lies in no finished run's folder; name photos with --data"):
-        evaluate(checkpoint)
-    data = photos_of(run_of(1), tmp_path / "photos", "cats", "dogs")
-    found = evaluate(checkpoint, data).record()
-    assert (found["photos"]["count"], found["photos"]["trained_on"]) == (60, None)
-    assert places(checkpoint, data)[2] == tmp_path / "evaluation-carried-photos"
+        evaluate(carried)
 
 
-def test_photos_that_the_run_has_seen_are_counted(run_of: RunOf, tmp_path: Path) -> None:
-    result = evaluate(run_of(1), photos_of(run_of(1), tmp_path / "photos", "cats", "dogs"))
-    assert result.sample.trained_on == 54  # all but the test part
-    assert "54 of the photos are ones that the run trained on" in str(result)
-
-
-def test_class_folders_of_other_case_order_and_number_are_matched_and_told(run_of: RunOf, tmp_path: Path) -> None:
-    plain = evaluate(run_of(3), photos_of(run_of(3), tmp_path / "plain", "cats", "dogs"))
-    # In the order of their names these are dogs first.
-    other = evaluate(run_of(3), photos_of(run_of(3), tmp_path / "other", "cat", "DOG"))
-    for name in ("accuracy", "roc_auc", "bce"):
-        assert other.measured["mean"][name] == pytest.approx(plain.measured["mean"][name])
-    assert other.record()["photos"]["taken_for"] == {"DOG": "dogs", "cat": "cats"}
-    assert "folder DOG is taken for class dogs" in str(other)
-    assert not plain.sample.taken_for
-
-
-@pytest.mark.parametrize(
-    ("found", "known", "meant"),
-    [
-        (("Cat", "Dog"), ("cats", "dogs"), {"Cat": "cats", "Dog": "dogs"}),
-        (("Dogs", "cat"), ("cats", "dogs"), {"Dogs": "dogs", "cat": "cats"}),
-        (("cat", "cats"), ("cat", "cats"), {"cat": "cat", "cats": "cats"}),
-        (("CAT", "CATS"), ("cat", "cats"), {"CAT": "cat", "CATS": "cats"}),
-    ],
-)
-def test_classes_are_matched_by_the_strictest_rule_that_fits(
-    found: tuple[str, str], known: tuple[str, str], meant: dict[str, str]
+def test_photos_of_a_folder_are_matched_by_class_and_those_already_seen_are_counted(
+    run_of: RunOf, tmp_path: Path
 ) -> None:
-    assert match_classes(found, known) == meant
+    plain = evaluate(run_of(3), photos_of(run_of(3), tmp_path / "plain"), tmp_path / "out")[0]
+    assert plain["photos"]["trained_on"] == 54  # all but the test part
+    assert "54 of the photos are ones that the run trained on" in summarize(plain)
+    # In the order of their names these are dogs first.
+    other = evaluate(run_of(3), photos_of(run_of(3), tmp_path / "other", "cat", "DOG"), tmp_path / "out")[0]
+    assert other["photos"]["class_of"] == {"DOG": "dogs", "cat": "cats"}
+    assert "folder DOG is class dogs" in summarize(other)
+    for name in ("accuracy", "roc_auc", "bce"):
+        assert other["mean"][name] == pytest.approx(plain["mean"][name])
 
 
 @pytest.mark.parametrize("found", [("birds", "cats"), ("Cat", "cat"), ("cats", "cat")])
@@ -120,40 +88,28 @@ def test_classes_that_do_not_fit_one_to_one_get_a_sentence(found: tuple[str, str
 
 
 def test_unreadable_photos_are_left_out_and_listed(run_of: RunOf, tmp_path: Path) -> None:
-    data = photos_of(run_of(1), tmp_path / "photos", "cats", "dogs", range(3))
+    data = photos_of(run_of(1), tmp_path / "photos", count=3)
     (data / "cats/01.png").write_text("no photo")
-    result = evaluate(run_of(1), data)
-    assert result.record()["photos"]["unreadable"] == {"cats/01.png": "no JPEG, PNG, WEBP, GIF or BMP image"}
-    assert result.record()["photos"]["of_class"] == {"cats": 2, "dogs": 3}
+    found = evaluate(run_of(1), data, tmp_path / "out")[0]
+    assert found["photos"]["unreadable"] == {"cats/01.png": "no JPEG, PNG, WEBP, GIF or BMP image"}
+    assert found["photos"]["of_class"] == {"cats": 2, "dogs": 3}
     for photo in data.glob("*/*.png"):
         photo.write_text("no photo")
     with pytest.raises(InputError, match=r"--data: none of 6 photos can be read; the first is 'cats/00.png' \(no JPEG"):
         evaluate(run_of(1), data)
-
-
-def test_one_class_alone_is_evaluated_as_far_as_it_can_be(run_of: RunOf, tmp_path: Path) -> None:
-    data = photos_of(run_of(3), tmp_path / "photos", "cats", "dogs", range(2))
-    for photo in (data / "dogs").iterdir():
-        photo.write_text("no photo")
-    result = evaluate(run_of(3), data)
-    result.save(tmp_path / "out")
-    assert json.loads((tmp_path / "out/evaluation.json").read_text())["mean"]["roc_auc"] is None
-    assert "area under the ROC curve    not defined" in str(result)
-
-
-def test_a_folder_that_cannot_be_used_gets_a_sentence_about_the_option(run_of: RunOf, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^--data: no folder at '.*nowhere'"):
         evaluate(run_of(1), tmp_path / "nowhere")
 
 
-def test_numbers_and_probabilities_are_those_of_the_runs_own_predictions(run_of: RunOf) -> None:
-    folder = run_of(1)
-    with open(folder / "predictions.csv") as file:
-        rows = list(csv.DictReader(file))
-    sample = evaluate(folder).sample
-    np.testing.assert_array_equal(sample.labels.int(), [int(row["label"]) for row in rows])
-    expected = torch.tensor([float(row["probability"]) for row in rows])
-    torch.testing.assert_close(sample.logits[0].sigmoid(), expected)
+@pytest.mark.parametrize("change", [{"image_size": 8}, {"class_names": ["dogs", "cats"]}])
+def test_a_checkpoint_of_other_photos_is_not_measured_on_a_runs(
+    run_of: RunOf, tmp_path: Path, change: dict[str, object]
+) -> None:
+    folder = Path(shutil.copytree(run_of(1), tmp_path / "run"))
+    net = make_classifier(**{"image_size": 16} | change)
+    torch.save({"hyper_parameters": dict(net.hparams), "state_dict": net.state_dict()}, folder / "checkpoints/x.ckpt")
+    with pytest.raises(InputError, match="the checkpoint is not of the run in .*; name photos with --data"):
+        evaluate(folder / "checkpoints/x.ckpt")
 
 
 def test_the_command_prints_a_summary_and_says_where_the_files_are(
@@ -165,26 +121,115 @@ def test_the_command_prints_a_summary_and_says_where_the_files_are(
     assert printed.err == ""
     assert "[6, 4], best.ckpt, 6 photos of the test part of" in printed.out
     assert printed.out.endswith(f"files in {tmp_path / 'out'}\n")
-    files = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert files == ["evaluation.json", "evaluation.png", "mistakes.png"]
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", str(tmp_path)])
-    with pytest.raises(SystemExit, match="catdog: '.*' holds no finished run"):
-        runpy.run_path(str(ROOT / "scripts/evaluate.py"), run_name="__main__")
+    for argument, sentence in (
+        (tmp_path, "holds no finished run"),
+        (run_of(1), "evaluation.json: (File exists|Not a)"),
+    ):
+        out = str(tmp_path / "out/evaluation.json")
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", str(argument), "--out", out])
+        with pytest.raises(SystemExit, match=f"catdog: .*{sentence}"):
+            runpy.run_path(str(ROOT / "scripts/evaluate.py"), run_name="__main__")
 
 
-def test_dollar_signs_in_paths_are_no_formulas(run_of: RunOf, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(run_of(1), tmp_path / r"a$\frac$"))
-    evaluate(folder).save(folder / "evaluation")
-    assert (folder / "evaluation/evaluation.png").is_file()
+def test_every_number_of_a_net_is_what_it_is_by_hand() -> None:
+    logits, labels = LOGITS[0].round(decimals=1).numpy(), LABELS.bool().numpy()  # rounded, so that there are ties
+    found = measure(torch.from_numpy(logits), LABELS)
+    probabilities, predicted = 1 / (1 + np.exp(-logits)), logits > 0
+    counts = np.array([[int(((labels == true) & (predicted == own)).sum()) for own in (0, 1)] for true in (0, 1)])
+    assert found["confusion_matrix"] == counts.tolist()
+    assert found["accuracy"] == pytest.approx((predicted == labels).mean())
+    assert found["accuracy_interval"] == wilson_interval(int(counts.trace()), 150)
+    right = counts.diagonal()
+    per_class = right / counts.sum(0), right / counts.sum(1), 2 * right / (counts.sum(0) + counts.sum(1))
+    np.testing.assert_allclose(list(found["per_class"].values()), per_class, rtol=1e-6)
+    pairs = np.sign(logits[labels][:, None] - logits[~labels][None]) / 2 + 0.5
+    assert found["roc_auc"] == pytest.approx(pairs.mean())
+    taken = [logits >= threshold for threshold in sorted(set(logits), reverse=True)]
+    recall = [0, *(labels[own].sum() / labels.sum() for own in taken)]
+    assert found["average_precision"] == pytest.approx(np.diff(recall) @ [labels[own].mean() for own in taken])
+    assert found["brier"] == pytest.approx(((probabilities - labels) ** 2).mean())
+    assert found["bce"] == pytest.approx(-np.log(np.where(labels, probabilities, 1 - probabilities)).mean())
+    expected = binary_calibration_error(torch.from_numpy(probabilities), LABELS.int(), n_bins=BINS)
+    assert found["calibration_error"] == pytest.approx(float(expected))
 
 
-@pytest.mark.parametrize("change", [{"image_size": 8}, {"class_names": ["dogs", "cats"]}])
-def test_a_checkpoint_of_other_photos_is_not_measured_on_a_runs(
-    run_of: RunOf, tmp_path: Path, change: dict[str, object]
+def test_several_nets_are_told_as_what_a_single_one_does_and_as_their_ensemble() -> None:
+    found, correct = measure_all(LOGITS, LABELS, seeds=[4, 5, 6]), ((LOGITS > 0) == (LABELS > 0.5)).double().numpy()
+    assert [net["seed"] for net in found["nets"]] == [4, 5, 6]
+    assert (found["mean"]["accuracy"], *found["mean"]["accuracy_interval"]) == pytest.approx(mean_accuracy(correct))
+    assert found["sd"]["accuracy"] == pytest.approx(correct.mean(axis=1).std(ddof=1))
+    assert found["mean"]["roc_auc"] == pytest.approx(np.mean([net["roc_auc"] for net in found["nets"]]))
+    together = LOGITS.sigmoid().mean(0)
+    assert found["ensemble"]["accuracy"] == pytest.approx(((together > 0.5) == (LABELS > 0.5)).double().mean().item())
+    assert found["ensemble"]["brier"] == pytest.approx((together - LABELS).square().mean().item())
+
+
+@pytest.mark.parametrize("nets", [1, 3])
+@pytest.mark.parametrize(
+    ("logits", "labels"),
+    [
+        ([0.3, -2.0, 1.0], [1.0, 1.0, 1.0]),
+        ([-0.1, -0.1, -0.1], [0.0, 1.0, 1.0]),
+        ([0.4], [1.0]),
+        ([9000.0, -9000.0, 0.0], [0.0, 0.0, 1.0]),
+    ],
+    ids=["one class", "dead net", "one photo", "huge"],
+)
+def test_degenerate_photos_and_nets_are_measured_told_and_drawn(
+    nets: int, logits: list[float], labels: list[float]
 ) -> None:
-    folder = Path(shutil.copytree(run_of(1), tmp_path / "run"))
-    net = make_classifier(**{"image_size": 16} | change)
-    content = {"hyper_parameters": dict(net.hparams), "state_dict": net.state_dict()}
-    torch.save(content, folder / "checkpoints/other.ckpt")
-    with pytest.raises(InputError, match="the checkpoint is not of the run in .*; name photos with --data"):
-        evaluate(folder / "checkpoints/other.ckpt")
+    given, truth = torch.tensor(logits).repeat(nets, 1).double(), torch.tensor(labels)
+    counts = {"cats": labels.count(0), "dogs": labels.count(1)}
+    photos = {"of_class": counts, "class_of": {}, "unreadable": {}, "trained_on": None}
+    record = {
+        "title": "a net",
+        "class_names": ["cats", "dogs"],
+        "photos": photos,
+        **measure_all(given, truth, range(nets)),
+    }
+    assert "Infinity" not in json.dumps(record, allow_nan=False)
+    assert ("not defined" in summarize(record)) == (len(set(labels)) == 1)
+    right = np.mean([(z > 0) == bool(y) for z, y in zip(logits, labels, strict=True)])
+    assert record["nets"][0]["accuracy"] == pytest.approx(right)
+    draw_evaluation(record, given, truth)
+
+
+@pytest.mark.parametrize(("nets", "area"), [(1, 0.65), (1, 0.95), (5, 0.65)])
+def test_intervals_hold_the_true_area_about_as_often_as_they_say(nets: int, area: float) -> None:
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(1000):
+        photos, own = rng.normal(size=200), rng.normal(size=(nets, 200))
+        scores = 0.8**0.5 * photos + 0.2**0.5 * own if nets > 1 else own
+        scores[:, 100:] += norm.ppf(area) * 2**0.5
+        areas = (rankdata(scores, axis=1)[:, 100:].sum(1) - 5050) / 10_000
+        low, high = auc_interval(float(areas.mean()), 100, 100, float(areas.var(ddof=1)) / nets if nets > 1 else 0.0)
+        held += low <= area <= high
+    assert 0.93 <= held / 1000 <= 0.99
+
+
+@given(st.floats(0, 1), st.integers(1, 60), st.integers(1, 60), st.floats(0, 0.01))
+def test_an_interval_of_an_area_holds_it_and_mirrors_with_the_classes(
+    area: float, zeros: int, ones: int, between: float
+) -> None:
+    low, high = auc_interval(area, zeros, ones, between)
+    assert 0 <= low <= area <= high <= 1
+    assert high - low > 0.01
+    np.testing.assert_allclose(auc_interval(1 - area, zeros, ones, between), (1 - high, 1 - low), atol=1e-6)
+
+
+def test_a_calibrated_net_has_the_error_that_is_foretold() -> None:
+    rng = np.random.default_rng(1)
+    probabilities = rng.uniform(0.1, 0.9, size=200)
+    foretold, seen = calibrated_error(probabilities), []
+    for _ in range(300):
+        bins = reliability(probabilities, rng.random(200) < probabilities)
+        seen.append(np.abs(bins["labels"] - bins["probabilities"]).sum() / 200)
+    assert foretold["mean"] == pytest.approx(np.mean(seen), abs=0.004)
+    assert np.mean(np.array(seen) <= foretold["quantile_95"]) == pytest.approx(0.95, abs=0.04)
+
+
+def test_probabilities_are_those_of_the_runs_own_predictions(run_of: RunOf, tmp_path: Path) -> None:
+    with open(run_of(1) / "predictions.csv") as file:
+        rows = list(csv.DictReader(file))
+    squares = [(float(row["label"]) - float(row["probability"])) ** 2 for row in rows]
+    assert evaluate(run_of(1), out=tmp_path)[0]["nets"][0]["brier"] == pytest.approx(np.mean(squares), rel=1e-4)

@@ -375,7 +375,7 @@ def test_a_folder_that_cannot_be_listed_is_refused(unprivileged: Path, closed: s
         (unprivileged / "photos" / folder).mkdir(parents=True)
         PHOTO.save(unprivileged / "photos" / folder / "1.png")
     (unprivileged / f"photos{closed}").chmod(0o300)
-    with pytest.raises(InputError, match=rf"data.root: the folder '.*photos{closed}' cannot be listed: Permission"):
+    with pytest.raises(InputError, match=rf"the folder '.*photos{closed}' cannot be listed: Permission"):
         FolderSource(unprivileged / "photos")
     (unprivileged / f"photos{closed}").chmod(0o700)
 

@@ -8,30 +8,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from catdog.errors import InputError
-from catdog.inference import verdicts
-from catdog.inference.predict import BATCH, Prediction, expand, predict
+from catdog.files import csv_text
+from catdog.inference import predict as room
+from catdog.inference.predict import BATCH, COLUMNS, Prediction, draw_sheet, expand, predict, print_predictions
 from catdog.inference.predictor import Predictor
 from catdog.inference.runs import FinishedRun
 from conftest import ROOT, RunOf, make_classifier
 
 
-def draw(path: Path, seed: int = 0, size: tuple[int, int] = (24, 16)) -> Path:
+def draw(path: Path, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (16, 24, 3), dtype=np.uint8)).save(path)
     return path
 
 
-def tell(
-    capsys: pytest.CaptureFixture[str], model: Path, paths: Sequence[object], **files: Path
+def told(
+    capsys: pytest.CaptureFixture[str], model: Path, paths: Sequence[object], folder: Path | None = None
 ) -> tuple[int, list[str], list[str]]:
-    status = verdicts.tell(model, [str(path) for path in paths], verdicts.Files(**files))
+    """Exit status, lines on standard output and on standard error; files in a folder, if one is given."""
+    files = [folder / name if folder else None for name in ("p.csv", "p.json", "p.png")]
+    status = print_predictions(model, [str(path) for path in paths], *files)
     captured = capsys.readouterr()
     return status, captured.out.splitlines(), captured.err.splitlines()
 
@@ -40,21 +41,18 @@ def tell(
 def test_predictions_are_those_that_the_run_wrote_down(run_of: RunOf, replicas: int, tmp_path: Path) -> None:
     run = FinishedRun.open(run_of(replicas))
     root = Path(run.record["config"]["data"]["root"])
+    written: dict[str, list[float]] = {}
     with open(run.folder / "predictions.csv") as file:
-        rows = list(csv.DictReader(file))
-    written = {
-        name: [float(row["probability"]) for row in rows if row["path"] == name] for name in {r["path"] for r in rows}
-    }
+        for row in csv.DictReader(file):
+            written.setdefault(row["path"], []).append(float(row["probability"]))
     (tmp_path / "carried.ckpt").write_bytes(run.checkpoint.read_bytes())
-    model = Predictor.load(tmp_path / "carried.ckpt")
-    found = list(predict(model, [str(root / name) for name in written]))
+    found = predict(Predictor.load(tmp_path / "carried.ckpt"), [str(root / name) for name in written])
     for prediction, probabilities in zip(found, written.values(), strict=True):
         np.testing.assert_allclose(prediction.probabilities, probabilities, rtol=1e-4)
-        assert prediction.probability == pytest.approx(np.mean(probabilities), rel=1e-4)
-        assert prediction.verdict == (np.mean(probabilities) > 0.5)
-        assert prediction.confidence == pytest.approx(max(np.mean(probabilities), 1 - np.mean(probabilities)), rel=1e-4)
-        expected = np.std(probabilities, ddof=1) if replicas > 1 else None
-        assert prediction.sd == (pytest.approx(expected, abs=1e-6) if replicas > 1 else None)
+        mean, row = np.mean(probabilities), prediction.row()
+        assert (row["probability"], row["confidence"]) == pytest.approx((mean, max(mean, 1 - mean)), rel=1e-4)
+        assert row["prediction"] == ("dogs" if mean > 0.5 else "cats")
+        assert row["sd"] == (pytest.approx(np.std(probabilities, ddof=1), abs=1e-6) if replicas > 1 else None)
 
 
 @pytest.fixture(scope="module")
@@ -80,75 +78,73 @@ def test_a_photo_gets_the_same_probability_in_any_company(
 def test_one_unreadable_photo_does_not_stop_the_rest(
     run_of: RunOf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good, text = draw(tmp_path / "good.png"), tmp_path / "text\n.jpg"
+    good, text, missing = draw(tmp_path / "good.png"), tmp_path / "text\n.jpg", tmp_path / "missing.jpg"
     text.write_text("no photo")
-    (tmp_path / "empty").mkdir()
-    paths = [good, text, tmp_path / "missing.jpg", good, tmp_path / "empty"]
-    status, lines, errors = tell(capsys, run_of(1), paths, csv=tmp_path / "all.csv")
+    status, lines, errors = told(capsys, run_of(1), [good, text, missing, good], tmp_path)
     assert status == 3
-    assert lines[0].split() == ["verdict", "confidence", "path"]
+    assert lines[0].split() == ["prediction", "confidence", "path"]
     assert [line.split()[2] for line in lines[1:]] == [str(good)] * 2
-    assert lines[1] == lines[2]
-    assert len(errors) == 4
-    for error, reason in zip(errors, ("no JPEG, PNG,", "No such file", "the folder has no photo (.bmp"), strict=False):
-        assert f"could not be read: {reason}" in error
-    assert r"text\n.jpg'" in errors[0]
-    assert errors[3] == "catdog: 3 of 5 photos could not be read"
-    with open(tmp_path / "all.csv", newline="") as file:
+    assert r"text\n.jpg' could not be read: no JPEG, PNG," in errors[0]
+    assert "could not be read: No such file" in errors[1]
+    assert errors[2:] == ["catdog: 2 of 4 photos could not be read"]
+    with open(tmp_path / "p.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["path"] for row in rows] == [str(path) for path in paths]
+    assert [row["path"] for row in rows] == [str(path) for path in (good, text, missing, good)]
     assert (
-        [bool(row["reason"]) for row in rows]
-        == [bool(row["verdict"] == "") for row in rows]
-        == [False, True, True, False, True]
+        [bool(row["reason"]) for row in rows] == [not row["prediction"] for row in rows] == [False, True, True, False]
     )
-    assert tell(capsys, run_of(1), [text])[0] == 1
-    assert tell(capsys, run_of(1), [good])[0] == 0
-    assert tell(capsys, run_of(1), [])[0] == 1  # nothing came from standard input
+    assert told(capsys, run_of(1), [text])[0] == 1
+    assert told(capsys, run_of(1), [good])[0] == 0
+    assert told(capsys, run_of(1), [])[0] == 1  # nothing came from standard input
 
 
 def test_a_folder_stands_for_the_photos_below_it(
     run_of: RunOf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = ("b.JPG", "a.png", "deep/er/c.webp", ".hidden/d.png", "@eaDir/e.png", "deep/.f.png")
-    for name in names:
+    for name in ("b.JPG", "a.png", "deep/er/c.webp", ".hidden/d.png", "@eaDir/e.png", "deep/.f.png"):
         draw(tmp_path / "photos" / name)
     (tmp_path / "photos/notes.txt").write_text("no photo, and none is said to be")
-    status, lines, errors = tell(capsys, run_of(1), [tmp_path / "photos", tmp_path / "photos/.hidden/d.png"])
+    status, lines, errors = told(capsys, run_of(1), [tmp_path / "photos", tmp_path / "photos/.hidden/d.png"])
     assert (status, errors) == (0, [])
     found = [Path(line.split()[2]).relative_to(tmp_path / "photos").as_posix() for line in lines[1:]]
     assert found == ["a.png", "b.JPG", "deep/er/c.webp", ".hidden/d.png"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"the folder '.*empty' has no photo \(.bmp"):
+        told(capsys, run_of(1), [tmp_path / "empty"])
 
 
 def test_replicas_are_averaged_and_their_spread_is_told(
     run_of: RunOf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photo = draw(tmp_path / "photo.png")
-    _, lines, _ = tell(capsys, run_of(3), [photo], csv=tmp_path / "v.csv", json=tmp_path / "v.json")
-    content = json.loads((tmp_path / "v.json").read_text())
+    _, lines, _ = told(capsys, run_of(3), [photo], tmp_path)
+    content = json.loads((tmp_path / "p.json").read_text())
     (entry,) = content["photos"]
-    assert content["class_names"] == ["cats", "dogs"]
-    assert content["seeds"] == [0, 1, 2]
+    assert (content["class_names"], content["seeds"]) == (["cats", "dogs"], [0, 1, 2])
     assert entry["probability"] == pytest.approx(np.mean(entry["replicas"]))
-    assert entry["sd"] == pytest.approx(np.std(entry["replicas"], ddof=1))
-    assert entry["verdict"] == content["class_names"][entry["probability"] > 0.5]
-    assert entry["confidence"] == max(entry["probability"], 1 - entry["probability"])
-    assert lines[0].split() == ["verdict", "confidence", "sd", "path"]
-    assert lines[1].split() == [entry["verdict"], f"{entry['confidence']:.3f}", f"{entry['sd']:.3f}", str(photo)]
-    (row,) = csv.DictReader((tmp_path / "v.csv").read_text().splitlines())
-    assert row == {name: "" if entry[name] is None else str(entry[name]) for name in verdicts.COLUMNS}
+    assert lines[0].split() == ["prediction", "confidence", "sd", "path"]
+    assert lines[1].split() == [entry["prediction"], f"{entry['confidence']:.3f}", f"{entry['sd']:.3f}", str(photo)]
+    (row,) = csv.DictReader((tmp_path / "p.csv").read_text().splitlines())
+    assert row == {name: "" if entry[name] is None else str(entry[name]) for name in COLUMNS}
 
 
 def test_names_of_any_bytes_come_through(run_of: RunOf, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["new\nline.png", "tab\t.png", "b\udcffd.png", " spaces in it.png", "кошка 猫.png", '"quotes".png']
     paths = [str(draw(tmp_path / name)) for name in names]
-    status, lines, _ = tell(capsys, run_of(1), [tmp_path], csv=tmp_path / "v.csv", json=tmp_path / "v.json")
-    assert status == 0
-    assert len(lines) == 1 + len(names)
-    with open(tmp_path / "v.csv", newline="", errors="surrogateescape") as file:
+    status, lines, _ = told(capsys, run_of(1), [tmp_path], tmp_path)
+    assert (status, len(lines)) == (0, 1 + len(names))
+    with open(tmp_path / "p.csv", newline="", errors="surrogateescape") as file:
         assert sorted(row["path"] for row in csv.DictReader(file)) == sorted(paths)
-    content = json.loads((tmp_path / "v.json").read_text())
+    content = json.loads((tmp_path / "p.json").read_text())
     assert sorted(entry["path"] for entry in content["photos"]) == sorted(paths)
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1), min_size=1))
+def test_no_name_is_a_formula_in_a_spreadsheet_and_each_is_read_back(names: list[str]) -> None:
+    names += ["=1+1", "+2", "-3", "@sum(a1)", "'quoted", "plain.png"]
+    _, *rows = csv.reader(io.StringIO(csv_text(["name"], ([name] for name in names)), newline=""))
+    assert not any(row[0].startswith(("=", "+", "-", "@", "\t", "\r")) for row in rows)
+    assert [row[0].removeprefix("'") for row in rows] == names
 
 
 def test_standard_input_gives_paths_in_the_place_of_a_dash() -> None:
@@ -160,51 +156,35 @@ def test_standard_input_gives_paths_in_the_place_of_a_dash() -> None:
         expand(["-"], io.BytesIO(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), False)
 
 
-def test_a_sheet_shows_photos_upright_as_squares(run_of: RunOf, tmp_path: Path) -> None:
+def test_a_sheet_shows_the_first_photos_upright_as_squares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photo = Image.new("RGB", (200, 100), "red")
     photo.paste("blue", (0, 0, 100, 100))  # left half
     exif = Image.Exif()
     exif[0x0112] = 6  # is to be turned by 90° clockwise: blue is on top then
     photo.save(tmp_path / "turned.png", exif=exif)
-    model = Predictor.load(FinishedRun.open(run_of(1)).checkpoint)
-    predictions = list(predict(model, [str(tmp_path / "turned.png")]))
-    pixels = np.asarray(verdicts.sheet(model, predictions)).astype(int)
+    turned = Prediction(str(tmp_path / "turned.png"), (0.75,), ("cats", "dogs"))
+    pixels = np.asarray(draw_sheet([turned])).astype(int)
     red = np.argwhere((pixels[..., 0] > 200) & (pixels[..., 2] < 50))
     blue = np.argwhere((pixels[..., 2] > 200) & (pixels[..., 0] < 50))
     assert blue[:, 0].max() <= red[:, 0].min()
-    height = red[:, 0].max() - blue[:, 0].min() + 1
-    assert height == pytest.approx(np.ptp(blue[:, 1]), rel=0.05)
-
-
-def test_a_sheet_of_too_many_photos_says_that_it_shows_the_first(
-    run_of: RunOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[str] = []
-    monkeypatch.setattr(verdicts, "MOST_ON_SHEET", 2)
+    assert red[:, 0].max() - blue[:, 0].min() + 1 == pytest.approx(np.ptp(blue[:, 1]), rel=0.05)
+    texts: list[str] = []
+    monkeypatch.setattr(room, "MOST_ON_SHEET", 2)
     monkeypatch.setattr(
-        verdicts, "contact_sheet", lambda photos, captions, title, columns: seen.extend([*captions, title])
+        room, "contact_sheet", lambda photos, captions, title, columns: texts.extend([*captions, title])
     )
-    model = Predictor.load(FinishedRun.open(run_of(1)).checkpoint)
-    predictions = [Prediction(str(draw(tmp_path / f"{n}.png")), (0.75,)) for n in range(3)]
-    verdicts.sheet(model, [*predictions, Prediction("gone.png", (), "no such file")])
-    assert seen == ["dogs, 75%\n0.png", "dogs, 75%\n1.png", "the first 2 of 3 photos, 1 unreadable"]
+    draw_sheet([turned] * 3 + [Prediction("gone.png", (), ("cats", "dogs"), "no such file")])
+    assert texts == ["dogs, 75%\nturned.png"] * 2 + ["the first 2 of 3 photos, 1 unreadable"]
 
 
 def test_files_that_cannot_be_written_are_refused_before_the_work(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"there is no folder '.*nowhere'"):
-        verdicts.Files(csv=tmp_path / "nowhere/v.csv")
-    with pytest.raises(InputError, match=r"'/dev/null' cannot be written: it is there and no regular file"):
-        verdicts.Files(json=Path("/dev/null"))
-    with pytest.raises(InputError, match=r"must end in .jpeg, .jpg, .png, got '.*sheet.txt'"):
-        verdicts.Files(sheet=tmp_path / "sheet.txt")
-
-
-def test_weights_that_are_no_numbers_get_a_sentence(run_of: RunOf, tmp_path: Path) -> None:
-    checkpoint = torch.load(run_of(1) / "checkpoints/best.ckpt", weights_only=True)
-    next(iter(checkpoint["state_dict"].values())).fill_(float("nan"))
-    torch.save(checkpoint, tmp_path / "nan.ckpt")
-    with pytest.raises(InputError, match="nan.ckpt' holds weights that are not finite numbers"):
-        Predictor.load(tmp_path / "nan.ckpt")
+    for files, sentence in (
+        ((tmp_path / "nowhere/p.csv", None, None), r"there is no folder '.*nowhere'"),
+        ((None, Path("/dev/null"), None), r"'/dev/null' cannot be written: it is there and no regular file"),
+        ((None, None, tmp_path / "sheet.txt"), r"must end in .jpeg, .jpg, .png, got '.*sheet.txt'"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            print_predictions("no model is looked for", [], *files)
 
 
 def test_the_command_takes_paths_from_a_pipe_and_ends_when_nobody_reads_on(run_of: RunOf, tmp_path: Path) -> None:
@@ -215,7 +195,7 @@ def test_the_command_takes_paths_from_a_pipe_and_ends_when_nobody_reads_on(run_o
     pipe = f"find {tmp_path} -name '*.png' -print0 | sort -z | {predict_them} | head -n 3; echo ${{PIPESTATUS[2]}}"
     done = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, timeout=60, check=False)
     header, first, second, status = done.stdout.splitlines()
-    assert header == "verdict  confidence  path"
+    assert header == "prediction  confidence  path"
     assert [line.split()[2] for line in (first, second)] == [str(tmp_path / "001.png"), str(tmp_path / "002.png")]
     assert status == "141"  # as a shell tells of a broken pipe
     assert done.stderr == f"catdog: '{tmp_path}/000.png' could not be read: no JPEG, PNG, WEBP, GIF or BMP image\n"

@@ -1,22 +1,26 @@
-"""Records of strangers: data that is checked, and nothing that is run."""
+"""Records and checkpoints, also of strangers: data that is checked, and nothing that is run."""
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import torch
 
 from catdog.data import FolderSource, SyntheticSource
 from catdog.errors import InputError
-from catdog.inference.runs import FinishedRun, build_data
+from catdog.inference.predictor import Predictor
+from catdog.inference.runs import FinishedRun, build_data, locate
 from conftest import RunOf
 
 HANDLER = "torch.distributed.elastic.multiprocessing.subprocess_handler.SubprocessHandler"
 SYNTHETIC = {"_target_": "catdog.data.SyntheticSource", "count": 20, "seed": 3}
 FOLDER = {"_target_": "catdog.data.FolderSource", "_partial_": True}
-COMMAND = "touch executed"  # in the working directory
-ATTACK = {"_target_": "os.system", "command": COMMAND}
+ATTACK = {"_target_": "os.system", "command": "touch executed"}  # in the working directory
 PROCESS: dict[str, Any] = {
     "_target_": HANDLER, "entrypoint": "touch", "args": ["executed"], "env": {}, "stdout": None, "stderr": None,
     "local_rank_id": 0,
@@ -25,6 +29,25 @@ PROCESS: dict[str, Any] = {
 
 def data_of(**changes: Any) -> dict[str, Any]:
     return {"_target_": "catdog.data.CatDogDataModule", "source": SYNTHETIC, "image_size": 8, "fold": 2} | changes
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_a_checkpoint_alone_gives_the_probabilities_that_the_run_wrote_down(run_of: RunOf, replicas: int) -> None:
+    folder = run_of(replicas)
+    model, data = Predictor.load(locate(folder)[0]), FinishedRun.open(folder).data()
+    assert (model.class_names, model.image_size) == (("cats", "dogs"), 16)
+    pixels, written = data.store.pixels[data.test.rows], pd.read_csv(folder / "predictions.csv")
+    assert written["path"].to_list() == data.test.names * replicas
+    expected = torch.tensor(written["probability"].to_numpy(), dtype=torch.float32).reshape(replicas, -1)
+    torch.testing.assert_close(model.probabilities(pixels, batch_size=4), expected)
+    assert model.probabilities(pixels[:0]).shape == (replicas, 0)
+
+
+def test_a_checkpoint_knows_the_run_that_left_it(run_of: RunOf, tmp_path: Path) -> None:
+    checkpoint, run = locate(run_of(1) / "checkpoints/last.ckpt")
+    assert run is not None
+    assert (checkpoint.name, run.folder.samefile(run_of(1))) == ("last.ckpt", True)
+    assert locate(shutil.copy(checkpoint, tmp_path / "carried.ckpt")) == (tmp_path / "carried.ckpt", None)
 
 
 def test_the_photos_of_a_record_are_built_from_plain_values(photo_root: Path) -> None:
@@ -39,83 +62,118 @@ def test_the_photos_of_a_record_are_built_from_plain_values(photo_root: Path) ->
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"_target_": "os.system", "command": COMMAND}, "data must have a _target_ of catdog.data.CatDogDataModule"),
-        (PROCESS, "data must have a _target_ of"),
-        ({"_target_": ["catdog.data.CatDogDataModule"]}, "data must have a _target_ of"),
-        ({"source": ATTACK}, r"data.source must have a _target_ of catdog.data.FolderSource, .*'os.system'"),
-        ({"source": PROCESS}, rf"data.source must have a _target_ of .*{HANDLER}"),
-        ({"source": [SYNTHETIC]}, "data.source must have a _target_ of .*, got \\["),
-        ({"source": "catdog.data.SyntheticSource"}, "data.source must have a _target_ of"),
-        ({"source": SYNTHETIC | {"seed": ATTACK}}, "data.source.seed must be a plain value, got {'_target_': 'os.sys"),
-        ({"source": FOLDER | {"_partial_": PROCESS}}, "data.source._partial_ must be a plain value"),
-        ({"source": FOLDER | {"root": "/"}}, "data.source has a key that is not known, 'root'"),
-        ({"source": SYNTHETIC | {"_args_": [ATTACK]}}, "data.source has a key that is not known, '_args_'"),
-        ({"source": SYNTHETIC | {"count": "many"}}, "data.source.count must be a whole number"),
-        ({"root": ATTACK}, "data.root must be a plain value"),
-        ({"cache_dir": [PROCESS]}, "data.cache_dir must be a plain value"),
-        ({"cache_dir": [[{"deep": [ATTACK]}]]}, "data.cache_dir must be a plain value"),
-        ({"cache_dir": "${oc.env:HOME}"}, r"data.cache_dir must be a plain value, got '\${oc.env:HOME}'"),
-        ({"fold": "${seed}"}, "data.fold must be a plain value"),
-        ({"_convert_": "object"}, "data has a key that is not known, '_convert_'"),
-        ({"colour\n": "red"}, r"data has a key that is not known, 'colour\\n'"),
-        ({"image_size": "8"}, "data.image_size must be a whole number of at least 1, got '8'"),
+        (ATTACK, "they must be a catdog.data.CatDogDataModule of .*, got 'os.system'"),
+        (PROCESS, "they must be a catdog.data.CatDogDataModule"),
+        ({"source": ATTACK}, r"they must be .* catdog.data.FolderSource, .* of 'os.system'"),
+        ({"source": PROCESS}, rf"they must be .*{HANDLER}"),
+        ({"source": [SYNTHETIC]}, ""),
+        ({"source": "catdog.data.SyntheticSource"}, ""),
+        ({"source": SYNTHETIC | {"seed": ATTACK}}, "data.source.seed must be a whole number of at least 0, got {'_t"),
+        ({"source": SYNTHETIC | {"_args_": [ATTACK]}}, ".*unexpected keyword argument '_args_'"),
+        ({"root": ATTACK}, "data.root must be a path"),
+        ({"cache_dir": [[{"deep": [ATTACK]}]]}, "data.cache_dir must be a path"),
+        ({"fold": "${seed}"}, "data.fold must be a whole number"),
+        ({"_convert_": "object"}, ".*unexpected keyword argument '_convert_'"),
         ({"image_size": None}, "data.image_size must be a whole number"),
-        ({"augment": "yes"}, "data.augment must be true or false"),
-        ({"root": 7}, "data.root must be a path, got 7"),
+        ({"root": "nowhere", "source": FOLDER}, "data.root: no folder at 'nowhere'"),
+        ({"source": {"_target_": "catdog.data.MicrosoftSource"}}, "no photos at None"),  # and none are downloaded
     ],
 )  # fmt: skip
 def test_a_record_that_asks_for_more_is_refused_and_nothing_is_run(
-    run_of: RunOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], sentence: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], sentence: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    record = json.loads((run_of(1) / "metrics.json").read_text())
-    record["config"]["data"] = data_of(**changes)
+    record = {"config": {"data": data_of(**changes), "test_weights": "best"}, "replicas": [{}]}
     Path("metrics.json").write_text(json.dumps(record))
-    Path("identity.json").write_text(json.dumps({"photos": ATTACK}))
-    with pytest.raises(InputError, match=f"^the photos of '.*' cannot be had: {sentence}") as refusal:
+    with pytest.raises(InputError, match=f"^the photos of '.*' cannot be read: {sentence}") as refusal:
         FinishedRun.open(tmp_path).data()
     assert len(str(refusal.value).splitlines()) == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["identity.json", "metrics.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
 
 
 @pytest.mark.parametrize(
-    ("place", "value"),
+    "text",
     [
-        ((), []),
-        ((), "finished"),
-        (("config",), "data"),
-        (("config",), [["data"]]),
-        (("config", "data"), "drawn"),
-        (("config", "test_weights"), "../../elsewhere"),
-        (("replicas",), {"seed": 0}),
-        (("replicas",), []),
-        (("replicas", 0), "seed"),
-        (("replicas", 0, "test/acc"), "high"),
-        (("replicas", 0, "test/acc_interval"), ["low", "high"]),
-        (("photos",), [48, 6, 6]),
-        (("versions",), None),
-        (("net",), ["deep"]),
+        "", "[]", '"finished"', '{"replicas": [1]}', '{"replicas": [1], "config": "data"}', '{"config":' * 100_000,
+        '{"replicas": [], "config": {"test_weights": "best"}}', '{"replicas": [1], "config": {"test_weights": "../x"}}',
     ],
-)
-def test_a_record_of_another_form_is_no_finished_run(
-    run_of: RunOf, tmp_path: Path, place: tuple[str | int, ...], value: Any
-) -> None:
-    record = [json.loads((run_of(1) / "metrics.json").read_text())]
-    *path, last = (0, *place)
-    node: Any = record
-    for key in path:
-        node = node[key]
-    node[last] = value
-    (tmp_path / "metrics.json").write_text(json.dumps(record[0]))
+)  # fmt: skip
+def test_another_record_is_no_finished_run(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metrics.json").write_text(text)
     with pytest.raises(InputError, match="^'.*' holds no finished run: its metrics.json is missing, or no record"):
         FinishedRun.open(tmp_path)
 
 
-def test_json_without_end_is_no_finished_run(run_of: RunOf, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["a photo", "identity.json", "endless identity.json"])
+def test_a_run_whose_photos_have_changed_does_not_give_others_for_them(
+    run_of: RunOf, tmp_path: Path, change: str
+) -> None:
     folder = Path(shutil.copytree(run_of(1), tmp_path / "run"))
-    (folder / "identity.json").write_text("[" * 100_000)
-    with pytest.raises(InputError, match="lacks its identity.json"):
+    record = json.loads((folder / "metrics.json").read_text())
+    shutil.copytree(record["config"]["data"]["root"], tmp_path / "photos")
+    if change == "a photo":
+        (tmp_path / "photos/cats/00.png").unlink()
+        record["config"]["data"]["root"] = str(tmp_path / "photos")
+        (folder / "metrics.json").write_text(json.dumps(record))
+    elif change == "identity.json":
+        (folder / "identity.json").unlink()
+    else:
+        (folder / "identity.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="the photos have changed since"):
         FinishedRun.open(folder).data()
-    (folder / "metrics.json").write_text('{"config":' * 100_000)
-    with pytest.raises(InputError, match="holds no finished run"):
-        FinishedRun.open(folder)
+
+
+def test_what_is_no_checkpoint_gets_a_sentence(run_of: RunOf, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no file at '.*nowhere.ckpt'; give a checkpoint"):
+        Predictor.load(tmp_path / "nowhere.ckpt")
+    (tmp_path / "photo.jpg").write_bytes(b"no checkpoint")
+    with pytest.raises(InputError, match=r"photo.jpg' is no whole checkpoint of catdog"):
+        Predictor.load(tmp_path / "photo.jpg")
+    checkpoint = torch.load(run_of(1) / "checkpoints/best.ckpt", weights_only=True)
+    next(iter(checkpoint["state_dict"].values())).fill_(float("nan"))
+    torch.save(checkpoint, tmp_path / "nan.ckpt")
+    with pytest.raises(InputError, match="nan.ckpt' holds weights that are not finite numbers"):
+        Predictor.load(tmp_path / "nan.ckpt")
+
+
+@pytest.mark.parametrize(
+    "change", [{"depth": 3}, {"hidden": [7, 4]}, {"hidden": [0]}, {"class_names": ["a"]}, {"class_names": 7}]
+)
+def test_a_checkpoint_of_other_networks_gets_a_sentence(run_of: RunOf, tmp_path: Path, change: dict[str, Any]) -> None:
+    checkpoint = torch.load(run_of(1) / "checkpoints/best.ckpt", weights_only=True)
+    checkpoint["hyper_parameters"] |= change
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    with pytest.raises(InputError, match="other.ckpt' holds networks that this version of catdog does not know"):
+        Predictor.load(tmp_path / "other.ckpt")
+
+
+LIMITED = """
+import resource, sys
+from catdog.errors import InputError
+from catdog.inference.predictor import Predictor
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, 2 * [pages * resource.getpagesize() + 2**27])
+for path in sys.argv[1:]:
+    try:
+        Predictor.load(path)
+    except InputError as error:
+        print(type(error.__cause__).__name__, error)
+"""
+
+
+def test_sizes_that_a_file_only_claims_take_no_memory(run_of: RunOf, tmp_path: Path) -> None:
+    content = torch.load(run_of(1) / "checkpoints/best.ckpt", weights_only=True)
+    options, state = content["hyper_parameters"], content["state_dict"]
+    claims = [{"hidden": [3_000_000]}, {"replicas": 10**9}, {"replicas": 10**30}, {"image_size": 10**6}]
+    forged = [(options | claim, state) for claim in [*claims, {"lr": torch.ones(3)}, {"seed": [[0]]}]]
+    many = options | {"hidden": [], "replicas": 10**6}  # 3 GB of weights, of which the file holds one or none
+    shapes = {"network.layers.0.weight": (10**6, 1, 768), "network.layers.0.bias": (10**6, 1)}
+    forged.append((many, {name: torch.zeros(1).expand(shape) for name, shape in shapes.items()}))
+    forged.append((many, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}))
+    for number, (own, weights) in enumerate(forged):
+        torch.save({"hyper_parameters": own, "state_dict": weights}, tmp_path / f"{number}.ckpt")
+    command = [sys.executable, "-c", LIMITED, *sorted(map(str, tmp_path.iterdir()))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    kinds = [line.split()[0] for line in done.stdout.splitlines()]
+    assert len(kinds) == len(forged), done.stderr
+    assert set(kinds) <= {"InputError", "OverflowError", "TypeError", "ValueError"}  # and not that there is no memory

@@ -1,8 +1,10 @@
 """Files that are whole or not there, and locks."""
 
+import csv
+import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 OUTCOME = "outcome.json"  # of a run without a result
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")  # in a spreadsheet; the last marks text
 
 
 def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
@@ -32,6 +35,20 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return content if isinstance(content, dict) else None
     except (OSError, ValueError, RecursionError):  # the last from JSON that is nested without end
         return None
+
+
+def csv_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Format rows as CSV; text that a spreadsheet would take for a formula gets a leading apostrophe.
+
+    A reader that wants the names as they are removes one apostrophe from the start of each.
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([header, *(map(_no_formula, row) for row in rows)])
+    return text.getvalue()
+
+
+def _no_formula(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
 
 
 @contextmanager

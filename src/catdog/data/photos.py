@@ -4,7 +4,7 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -127,19 +127,22 @@ class FolderSource(FileSource):
         if len(names) != 2:
             found = f"found {len(names)}: {', '.join(map(repr, names)) or 'none'}"
             raise InputError(f"data.root: {str(root)!r} must have exactly two class sub-folders, {found}")
-        photos = [[(path, label) for path in photo_paths(folder, name, _refuse)] for label, name in enumerate(names)]
+        photos = [[(path, label) for path in photo_paths(folder, name)] for label, name in enumerate(names)]
         super().__init__(folder, (names[0], names[1]), sorted(photos[0] + photos[1]))
         for name, own in zip(names, photos, strict=True):
             if not own:
                 raise InputError(f"data.root: {str(folder / name)!r} has no photo ({', '.join(PHOTO_SUFFIXES)})")
 
 
-def photo_paths(root: Path, subfolder: str, refuse: Callable[[OSError], None]) -> Iterator[str]:
+def photo_paths(root: Path, subfolder: str) -> Iterator[str]:
     """Yield the paths of the photos at any depth below a sub-folder, relative to `root`, with forward slashes.
 
-    Ignores what `FolderSource` ignores; calls `refuse` for each folder that cannot be listed.
+    Ignores what `FolderSource` ignores.
+
+    Raises:
+        InputError: a folder cannot be listed.
     """
-    for folder, subfolders, files in os.walk(root / subfolder, onerror=refuse):
+    for folder, subfolders, files in os.walk(root / subfolder, onerror=_refuse):
         subfolders[:] = [name for name in subfolders if not _is_ignored(name)]
         for name in subfolders:
             if os.path.islink(os.path.join(folder, name)):  # may lead back here, or to the other class
@@ -155,7 +158,7 @@ def _is_ignored(name: str) -> bool:
 
 def _refuse(error: OSError) -> None:
     # repr() of a name shows as escapes what a terminal or a log cannot: line breaks, bytes that are not UTF-8
-    raise InputError(f"data.root: the folder {str(error.filename)!r} cannot be listed: {error.strerror}") from error
+    raise InputError(f"the folder {str(error.filename)!r} cannot be listed: {error.strerror}") from error
 
 
 def decode(file: BinaryIO, image_size: int) -> NDArray[np.uint8]:

@@ -1,176 +1,202 @@
-"""A run or a checkpoint on labelled photos: what it gets right, how sure it is of it, and where it fails."""
+"""Evaluation of trained networks on labelled photos: a run's test part, or a folder of anybody's."""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from PIL import Image
+from torch import Tensor
+
 from catdog import figures
+from catdog.data import FolderSource, PhotoSource, PixelStore
 from catdog.environment import environment
 from catdog.errors import InputError
-from catdog.figures.evaluation import draw
 from catdog.files import write_atomically
-from catdog.inference.measures import measure, with_interval
+from catdog.inference.evaluation_figure import draw_evaluation
+from catdog.inference.measures import NUMBERS, measure_all, with_interval
 from catdog.inference.predictor import Predictor
-from catdog.inference.runs import FinishedRun
-from catdog.inference.samples import Sample, of_folder, of_test_part
+from catdog.inference.runs import FinishedRun, locate
 from catdog.model.metrics import mean_logits
 from catdog.names import net_title, shown
 
 MOST_MISTAKES = 16  # on the sheet
-NUMBERS = {
-    "accuracy": "accuracy",
-    "roc_auc": "area under the ROC curve",
-    "average_precision": "average precision",
-    "brier": "Brier score",
-    "bce": "binary cross-entropy",
-    "calibration_error": "expected calibration error",
-}
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """A checkpoint, its networks, the photos, and all that was measured."""
+class Sample:
+    """Labelled photos.
 
-    checkpoint: Path
-    model: Predictor
-    sample: Sample
-    measured: Mapping[str, Any]
+    Attributes:
+        origin: where they come from, for people.
+        source: of all photos, readable or not.
+        store: their pixels.
+        rows: in the store, of the photos that are evaluated, int64 (photos,).
+        labels: 0 or 1, by the checkpoint's classes, float32 (photos,).
+        class_of: the folder's class names → the checkpoint's, where they differ.
+    """
 
-    @classmethod
-    def of(cls, checkpoint: Path, run: FinishedRun | None, data: str | Path | None) -> "Evaluation":
-        """Evaluate a checkpoint.
-
-        Args:
-            checkpoint: its file.
-            run: the finished run that left it, if known.
-            data: a folder with two class sub-folders; None: the run's test part.
-
-        Raises:
-            InputError: there is no such checkpoint, or there are no photos for it.
-        """
-        model = Predictor.load(checkpoint)
-        if data is not None:
-            sample = of_folder(model, run, data)
-        elif run is not None:
-            sample = of_test_part(model, run)
-        else:
-            raise InputError(f"{str(checkpoint)!r} lies in no finished run's folder; name photos with --data FOLDER")
-        return cls(checkpoint, model, sample, measure(sample.logits, sample.labels, model.classifier.seeds))
-
-    def save(self, folder: Path) -> None:
-        """Write `evaluation.png`, `mistakes.png` and last of all `evaluation.json`.
-
-        Raises:
-            InputError: they cannot be written there.
-        """
-        sample, names = self.sample, self.model.class_names
-        logits = mean_logits(sample.logits.double(), dim=0)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            figure = draw(sample.logits.double(), sample.labels, self.measured, names, self.title)
-            figure.savefig(folder / "evaluation.png", dpi=110)
-            worst = figures.worst_mistakes(sample.labels, logits.sigmoid())
-            pictures = [sample.picture(position) for position in worst[:MOST_MISTAKES].tolist()]
-            sheet = figures.mistakes_sheet(pictures, worst, sample.labels, logits.sigmoid(), names)
-            sheet.save(folder / "mistakes.png")
-            write_atomically(folder / "evaluation.json", json.dumps(self.record(), indent=2))
-        except OSError as error:
-            raise InputError(f"{str(folder)!r} cannot be written to: {error.strerror or error}") from error
-
-    def record(self) -> dict[str, Any]:
-        """Build the content of `evaluation.json`: all that was measured, and of what."""
-        ones = int(self.sample.labels.sum())
-        names = self.model.class_names
-        return {
-            "checkpoint": str(self.checkpoint),
-            "checkpoint_sha256": hashlib.sha256(self.checkpoint.read_bytes()).hexdigest(),
-            "hidden": list(self.model.classifier.hparams["hidden"]),
-            "image_size": self.model.image_size,
-            "class_names": list(names),
-            "photos": {
-                "origin": self.sample.origin,
-                "count": len(self.sample.labels),
-                "of_class": dict(zip(names, (len(self.sample.labels) - ones, ones), strict=True)),
-                "taken_for": dict(self.sample.taken_for),
-                "trained_on": self.sample.trained_on,
-                "unreadable": dict(self.sample.unreadable),
-            },
-            **self.measured,
-            **environment(),
-        }
-
-    @property
-    def title(self) -> str:
-        """The net, its checkpoint and the photos in one line."""
-        net = net_title(self.model.classifier.hparams)
-        count = len(self.sample.labels)
-        return f"{net}, {self.checkpoint.name}, {count:,} photo{'s' * (count != 1)} of {self.sample.origin}"
-
-    def __str__(self) -> str:
-        return "\n".join([self.title, *_remarks(self.sample, self.model), *_table(self.measured), *self._classes()])
-
-    def _classes(self) -> list[str]:
-        """A line for each class, of the net or of the ensemble."""
-        one = self.measured["ensemble"] or self.measured["nets"][0]
-        names = [shown(name) for name in self.model.class_names]
-        width = max(len("of the ensemble"), *map(len, names))
-        heading = "of the ensemble" if self.measured["ensemble"] else "class"
-        lines = [f"  {heading:{width}}  precision  recall     F1  photos"]
-        for name, of_class in zip(names, one["classes"], strict=True):
-            precision, recall, f1 = (_short(of_class[key]) for key in ("precision", "recall", "f1"))
-            lines.append(f"  {name:{width}}  {precision:>9}  {recall:>6}  {f1:>5}  {of_class['photos']:6,}")
-        return lines
+    origin: str
+    source: PhotoSource
+    store: PixelStore
+    rows: Tensor
+    labels: Tensor
+    class_of: dict[str, str]
 
 
-def places(model: str | Path, data: str | Path | None) -> tuple[Path, FinishedRun | None, Path]:
-    """The checkpoint that a command's argument means, the finished run it comes from, and where its evaluation goes.
+def evaluate(
+    model: str | Path, data: str | Path | None = None, out: str | Path | None = None
+) -> tuple[dict[str, Any], Path]:
+    """Measure a run or a checkpoint; write evaluation.png, mistakes.png and evaluation.json.
 
-    That is `evaluation` in the run's folder, with the names of a checkpoint that is not the tested one and of other
-    photos added; a checkpoint that lies elsewhere has it beside it.
+    Args:
+        model: a finished run's folder, or a checkpoint's file.
+        data: a folder with two class sub-folders; None: the test part of the run that the checkpoint belongs to.
+        out: where the files go; None: a folder `evaluation` in the run's, or beside the checkpoint, with the names of
+            a checkpoint that is not the tested one and of `data` added.
+
+    Returns:
+        The content of evaluation.json, and the folder.
 
     Raises:
-        InputError: `model` is a folder in which no run has finished.
+        InputError: there is no such model, or there are no photos for it.
     """
-    run = FinishedRun.open(model) if Path(model).is_dir() else FinishedRun.of_checkpoint(model)
-    checkpoint = run.checkpoint if run is not None and Path(model).is_dir() else Path(model)
-    tested = run is not None and checkpoint.absolute() == run.checkpoint.absolute()
-    names = ["evaluation"] if tested else ["evaluation", checkpoint.stem]
-    names += [Path(data).resolve().name] if data is not None else []
-    return checkpoint, run, (run.folder if run is not None else checkpoint.parent) / "-".join(names)
+    checkpoint, run = locate(model)
+    networks = Predictor.load(checkpoint)
+    if data is not None:
+        sample = _folder(networks, data, "outputs/cache" if run is None else run.record["config"]["data"]["cache_dir"])
+    elif run is not None:
+        sample = _test_part(networks, run)
+    else:
+        raise InputError(f"{str(checkpoint)!r} lies in no finished run's folder; name photos with --data FOLDER")
+    logits = networks.logits(sample.store.pixels[sample.rows]).double()
+    record = _describe(checkpoint, networks, sample, run) | measure_all(
+        logits, sample.labels, networks.classifier.seeds
+    )
+    names = ["evaluation"] + [checkpoint.stem] * (run is None or not checkpoint.samefile(run.checkpoint))
+    names += [] if data is None else [Path(data).resolve().name]
+    folder = Path(out) if out is not None else (run.folder if run else checkpoint.parent) / "-".join(names)
+    _save(folder, record, sample, logits)
+    return record, folder
 
 
-def _remarks(sample: Sample, model: Predictor) -> list[str]:
-    """List what has to be known to read the numbers."""
-    remarks = [f"folder {shown(name)} is taken for class {shown(own)}" for name, own in sample.taken_for.items()]
-    if sample.unreadable:
-        remarks.append(f"{len(sample.unreadable):,} unreadable photos are left out; evaluation.json lists them")
-    if sample.trained_on:
-        remarks.append(
-            f"{sample.trained_on:,} of the photos are ones that the run trained on or chose its epoch by, so the "
+def _test_part(networks: Predictor, run: FinishedRun) -> Sample:
+    data = run.data()
+    if (networks.image_size, networks.class_names) != (data.image_size, tuple(data.class_names)):
+        raise InputError(f"the checkpoint is not of the run in {str(run.folder)!r}; name photos with --data FOLDER")
+    return Sample(f"the test part of '{run.folder}'", data.source, data.store, data.test.rows, data.test.labels, {})
+
+
+def _folder(networks: Predictor, data: str | Path, cache_dir: str) -> Sample:
+    """Read all photos of a folder with two class sub-folders."""
+    try:
+        source = FolderSource(data)
+    except InputError as error:
+        raise InputError(str(error).replace("data.root", "--data", 1)) from error
+    class_of = match_classes(source.class_names, networks.class_names)
+    store = PixelStore.of(source, networks.image_size, cache_dir)
+    if len(store.unreadable) == len(store.names):
+        name, reason = next(iter(store.unreadable.items()))
+        raise InputError(f"--data: none of {len(store.names)} photos can be read; the first is {name!r} ({reason})")
+    rows = torch.tensor([row for row, name in enumerate(store.names) if name not in store.unreadable])
+    swapped = class_of[source.class_names[0]] != networks.class_names[0]
+    labels = 1 - store.labels[rows] if swapped else store.labels[rows]
+    renamed = {name: own for name, own in class_of.items() if name != own}
+    return Sample(f"'{data}'", source, store, rows, labels, renamed)
+
+
+def match_classes(found: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """Match a folder's two classes to a checkpoint's, whatever the case or a plural s.
+
+    Raises:
+        InputError: the names do not fit one to one.
+    """
+    own = {name.casefold().removesuffix("s"): name for name in known}
+    matched = {name: own.get(name.casefold().removesuffix("s")) for name in found}
+    if set(matched.values()) != set(known):
+        raise InputError(
+            f"--data: its class folders {found[0]!r} and {found[1]!r} are not the checkpoint's classes "
+            f"{known[0]!r} and {known[1]!r}; rename them"
+        )
+    return {name: str(match) for name, match in matched.items()}
+
+
+def _describe(checkpoint: Path, networks: Predictor, sample: Sample, run: FinishedRun | None) -> dict[str, Any]:
+    """Describe what was measured on which photos, as JSON values."""
+    count, ones = len(sample.labels), int(sample.labels.sum())
+    net = net_title(networks.classifier.hparams)
+    return {
+        "title": f"{net}, {checkpoint.name}, {count:,} photo{'s' * (count != 1)} of {sample.origin}",
+        "checkpoint": str(checkpoint),
+        "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "hidden": list(networks.classifier.hparams["hidden"]),
+        "image_size": networks.image_size,
+        "class_names": list(networks.class_names),
+        "photos": {
+            "origin": sample.origin,
+            "count": count,
+            "of_class": dict(zip(networks.class_names, (count - ones, ones), strict=True)),
+            "class_of": sample.class_of,
+            "trained_on": _count_trained_on(sample, run),
+            "unreadable": sample.store.unreadable,
+        },
+        **environment(),
+    }
+
+
+def _count_trained_on(sample: Sample, run: FinishedRun | None) -> int | None:
+    """Count the photos with the same pixels as one that the run trained on or chose its epoch by; None: not known."""
+    try:
+        data = run.data() if run is not None else None
+    except InputError:  # its photos are gone
+        data = None
+    if data is None:
+        return None
+    seen = {data.store.digests[row] for part in (data.train, data.val) for row in part.rows.tolist()}
+    return sum(sample.store.digests[row] in seen for row in sample.rows.tolist())
+
+
+def _save(folder: Path, record: dict[str, Any], sample: Sample, logits: Tensor) -> None:
+    """Write the pictures, and last of all `evaluation.json`."""
+    probabilities = mean_logits(logits, dim=0).sigmoid()
+    worst = figures.worst_mistakes(sample.labels, probabilities)
+    shown_rows = sample.rows[worst[:MOST_MISTAKES]].tolist()
+    pictures = [Image.fromarray(sample.source.read(row, figures.SIDE)) for row in shown_rows]
+    sheet = figures.mistakes_sheet(pictures, worst, sample.labels, probabilities, record["class_names"])
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_evaluation(record, logits, sample.labels).savefig(folder / "evaluation.png", dpi=110)
+    sheet.save(folder / "mistakes.png")
+    write_atomically(folder / "evaluation.json", json.dumps(record, indent=2))
+
+
+def summarize(record: dict[str, Any]) -> str:
+    """Format the content of evaluation.json for a terminal."""
+    photos, names = record["photos"], [shown(name) for name in record["class_names"]]
+    counts = list(photos["of_class"].values())
+    lines = [record["title"]]
+    lines += [f"  folder {shown(name)} is class {shown(own)}" for name, own in photos["class_of"].items()]
+    if photos["unreadable"]:
+        lines.append(f"  {len(photos['unreadable']):,} unreadable photos are left out; evaluation.json lists them")
+    if photos["trained_on"]:
+        lines.append(
+            f"  {photos['trained_on']:,} of the photos are ones that the run trained on or chose its epoch by, so the "
             "numbers are better than on new photos"
         )
-    ones = int(sample.labels.sum())
-    larger = int(2 * ones > len(sample.labels))
-    share = max(ones, len(sample.labels) - ones) / len(sample.labels)
-    remarks.append(f"always naming {shown(model.class_names[larger])} would be right for {share:.3f}")
-    return [f"  {remark}" for remark in remarks]
-
-
-def _table(measured: Mapping[str, Any]) -> list[str]:
-    """A line for each number: of the net; or the nets' mean, their standard deviation, and the ensemble."""
-    nets, ensemble = measured["nets"], measured["ensemble"]
-    if ensemble is None:
-        rows = [(title, with_interval(nets[0], name)) for name, title in NUMBERS.items()]
-        return [f"  {title:28}{text}" for title, text in rows]
-    lines = [f"  {'':28}{f'mean of {len(nets)} nets':24}{'sd':8}ensemble"]
+    majority = names[counts.index(max(counts))]
+    lines.append(f"  majority-class baseline: always naming {majority} is right for {max(counts) / sum(counts):.3f}")
+    nets, ensemble = record["nets"], record["ensemble"]
+    if ensemble:
+        lines.append(f"  {'':28}{f'mean of {len(nets)} nets':24}{'sd':8}ensemble")
     for name, title in NUMBERS.items():
-        mean = with_interval(measured["mean"], name)
-        lines.append(f"  {title:28}{mean:24}{_short(measured['sd'][name]):8}{with_interval(ensemble, name)}")
-    return lines
-
-
-def _short(number: float | None) -> str:
-    return "none" if number is None else f"{number:.3f}"
+        cells = f"{with_interval(record['mean'], name):24}"
+        cells += f"{record['sd'][name] or 0:<8.3f}{with_interval(ensemble, name)}" if ensemble else ""
+        lines.append(f"  {title:28}{cells}".rstrip())
+    width = max(len("of the ensemble"), *map(len, names))
+    lines.append(f"  {'of the ensemble' if ensemble else 'class':{width}}  precision  recall     F1  photos")
+    per_class = (ensemble or nets[0])["per_class"].values()
+    for name, count, *scores in zip(names, counts, *per_class, strict=True):
+        lines.append(f"  {name:{width}}  {scores[0]:9.3f}  {scores[1]:6.3f}  {scores[2]:5.3f}  {count:6,}")
+    return "\n".join(lines)

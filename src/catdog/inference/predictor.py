@@ -1,6 +1,5 @@
-"""From a checkpoint alone to probabilities: what evaluating, predicting, exporting and the demo share."""
+"""Predictor: networks of a checkpoint, with pixels in and probabilities out."""
 
-from inspect import signature
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +13,7 @@ from catdog.training.run_folder import read_checkpoint
 
 
 class Predictor(nn.Module):
-    """Trained networks with all that lies around them: pixels in, probabilities out.
+    """Trained networks with their preprocessing and sigmoid.
 
     Attributes:
         classifier: the networks, in evaluation mode.
@@ -39,8 +38,7 @@ class Predictor(nn.Module):
         content = read_checkpoint(checkpoint)
         options, state = content["hyper_parameters"], content["state_dict"]
         try:
-            _check_plain(options)
-            with torch.device("meta"):  # takes no memory, whatever sizes the file claims
+            with torch.device("meta"):  # allocates nothing, whatever sizes the file claims
                 claimed = CatDogClassifier(**options).state_dict()
             if {name: _shape(value) for name, value in state.items()} != {n: v.shape for n, v in claimed.items()}:
                 raise ValueError("weights of other sizes than its options say")
@@ -64,26 +62,16 @@ class Predictor(nn.Module):
         return self.classifier.logits(to_images(pixels.float())).sigmoid()
 
     def logits(self, pixels: Tensor, batch_size: int = 512) -> Tensor:
-        """Compute logits of class 1 of any number of photos; the memory it takes is that of `batch_size` of them."""
+        """Compute logits of class 1, float32 (replicas, photos), of any number of photos, in batches."""
         with torch.inference_mode():
-            batches = (batch for batch in pixels.split(batch_size) if len(batch))
-            logits = [self.classifier.logits(to_images(batch.float())) for batch in batches]
-            return torch.cat([torch.empty(len(self.classifier.seeds), 0), *logits], dim=1)
+            batches = pixels.split(batch_size) if len(pixels) else [pixels]
+            return torch.cat([self.classifier.logits(to_images(batch.float())) for batch in batches], dim=1)
 
     def probabilities(self, pixels: Tensor, batch_size: int = 512) -> Tensor:
         """Compute what `forward` does, of any number of photos."""
         return self.logits(pixels, batch_size).sigmoid()
 
 
-def _check_plain(options: dict[str, Any]) -> None:
-    """Raise a ValueError unless these are arguments of the classifier, each a plain value or a list of such."""
-    known = signature(CatDogClassifier).parameters
-    for name, value in options.items():
-        values = value if isinstance(value, list | tuple) else [value]
-        if name not in known or not all(isinstance(one, str | int | float) for one in values):
-            raise ValueError(f"{name}={value!r:.80}")
-
-
-def _shape(value: Tensor) -> torch.Size | None:
-    """Shape of a tensor with a number in memory for each of its elements; None of one that claims more."""
+def _shape(value: Any) -> torch.Size | None:
+    """Give the shape of a tensor with a number in memory for each of its elements; None of one that claims more."""
     return value.shape if value.device.type == "cpu" and value.is_contiguous() else None

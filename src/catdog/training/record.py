@@ -1,9 +1,8 @@
 """The record of a run: metrics.json, predictions.csv, the figure, the dashboard."""
 
-import csv
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor
 from catdog import figures
 from catdog.data import CatDogDataModule
 from catdog.environment import environment
-from catdog.files import write_atomically
+from catdog.files import csv_text, write_atomically
 from catdog.model import CatDogClassifier
 from catdog.names import describe, net_title
 from catdog.statistics import mean_accuracy, wilson_interval
@@ -29,7 +28,7 @@ def prepare_data(data: CatDogDataModule, folder: Path, is_first: bool) -> None:
     """Decode and split the photos; the first process lists those that cannot be read, and tells what is wrong."""
     data.prepare_data()
     if is_first and (unreadable := data.store.unreadable):  # before setup, as too many of them end the run
-        _write_csv(folder / "unreadable.csv", ("path", "reason"), unreadable.items())
+        write_atomically(folder / "unreadable.csv", csv_text(("path", "reason"), unreadable.items()))
         logger.warning("%d unreadable photos are left out; %s lists them", len(unreadable), folder / "unreadable.csv")
     data.setup()
     for warning in data.warnings if is_first else ():
@@ -102,7 +101,7 @@ def save(
         for seed, own in zip(seeds_of(model), probabilities.tolist(), strict=True)
         for name, label, probability in zip(data.test.names, data.test.labels.tolist(), own, strict=False)
     )
-    _write_csv(folder / "predictions.csv", ("path", "label", "seed", "probability"), rows)
+    write_atomically(folder / "predictions.csv", csv_text(("path", "label", "seed", "probability"), rows))
     figure = figures.curves(metrics["replicas"], describe(metrics), chance=metrics["chance"])
     figure.savefig(folder / "curves.png", dpi=110)
     fill_dashboard(model, data, trainer, metrics, probabilities)
@@ -113,8 +112,3 @@ def _means(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Average every metric that all rows have, and what they have in common besides."""
     names = [name for name, value in rows[0].items() if isinstance(value, int | float) and name != "seed"]
     return {name: mean(row[name] for row in rows) for name in names if all(name in row for row in rows)}
-
-
-def _write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        csv.writer(file).writerows([header, *rows])
