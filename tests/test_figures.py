@@ -21,11 +21,11 @@ def test_curves_show_every_epoch_of_both_parts_and_mark_the_tested_one() -> None
         {"epoch": n, "step": 7 * n, "train/loss": 1 / n, "train/acc": 0.6, "val/loss": 1.0, "val/acc": n / 10}
         for n in (1, 2, 3)
     ]
-    figure = figures.curves([{"history": rows, "tested_step": 14}], title="hidden layers [4]: 0.6", chance=0.55)
+    figure = figures.curves([{"history": rows, "tested_step": 14}], title="hidden layers [4]: 0.6", baseline=0.55)
     loss, accuracy = map(lines_of, figure.axes)
     np.testing.assert_allclose(accuracy["validation"], [[1, 0.1], [2, 0.2], [3, 0.3]])
     np.testing.assert_allclose(accuracy["tested weights"], [[2, 0.2]])
-    np.testing.assert_allclose(accuracy["chance 0.55"][:, 1], 0.55)
+    np.testing.assert_allclose(accuracy["majority class 0.55"][:, 1], 0.55)
     np.testing.assert_allclose(loss["training"][:, 1], [1, 1 / 2, 1 / 3])
     assert figure.get_suptitle() == "hidden layers [4]: 0.6"
 
@@ -38,7 +38,7 @@ def test_curves_of_replicas_are_their_mean_and_mark_each() -> None:
         }
         for tested in (1, 2)
     ]
-    accuracy = lines_of(figures.curves(replicas, title="", chance=0.5).axes[1])
+    accuracy = lines_of(figures.curves(replicas, title="", baseline=0.5).axes[1])
     np.testing.assert_allclose(accuracy["validation"], [[1, 0.15], [2, 0.3]])
     np.testing.assert_allclose(accuracy["tested weights"], [[1, 0.1], [2, 0.4]])
 

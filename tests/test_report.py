@@ -1,5 +1,7 @@
 import csv
+import dataclasses
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ from catdog.errors import InputError
 from catdog.statistics import holm, paired_difference
 from catdog.study import report
 from catdog.study.settings import collect
+from catdog.study.table import start_of_learning
 
 PHOTOS = [f"cats/{number}" for number in range(40)]
 
@@ -35,8 +38,7 @@ def save_run(folder: Path, hidden: list[int], epochs: int, seed: int, correct: N
     folder.mkdir(parents=True)
     correct = np.atleast_2d(correct)
     history = [
-        {"epoch": n, "step": n, "train/loss": 1 / n, "val/loss": 1.0, "val/acc": 0.5 + 0.04 * min(n, 5)}
-        for n in range(1, epochs + 1)
+        {"epoch": n, "step": n, "train/loss": 1 / n, "val/loss": 1.0, "val/acc": 0.6} for n in range(1, epochs + 1)
     ]
     replicas = [
         {
@@ -50,7 +52,7 @@ def save_run(folder: Path, hidden: list[int], epochs: int, seed: int, correct: N
     ]
     record = {
         "status": "finished", "hidden": hidden, "depth": len(hidden), "parameters": 7, "epochs": epochs, "seed": seed,
-        "fold": 0, "split_seed": 0, "shuffle_seed": seed, "chance": 0.5, "accelerator": "cpu",
+        "fold": 0, "split_seed": 0, "shuffle_seed": seed, "baseline": {"train": 0.5, "val": 0.5}, "accelerator": "cpu",
         "photos": {"train": 320, "val": 200, "test": len(PHOTOS)}, "seconds_per_epoch": 0.5, "seconds": 10.0,
         "replicas": replicas, "config": config(hidden, epochs, seed, **extra),
     }  # fmt: skip
@@ -110,10 +112,11 @@ def test_the_verdicts_are_those_of_the_predictions(study: Path) -> None:
         "6 epochs of deep are better than 2",
     ]
     assert sentences[0].startswith("no difference was found between deep and shallow at 2 epochs: ")
-    assert "with 40 test photos and 5 pairs of runs, differences under" in sentences[0]
+    assert "with 40 test photos and 5 pairs of runs, a true difference of" in sentences[0]
     pairs = [("3-2-*", "1-2-*"), ("3-6-*", "1-6-*"), ("1-6-*", "1-2-*"), ("3-6-*", "3-2-*")]
     expected = [paired_difference(correctness(study, a), correctness(study, b)) for a, b in pairs]
-    assert [verdict.difference for verdict in found.values()] == expected
+    for verdict, difference in zip(found.values(), expected, strict=True):
+        assert dataclasses.astuple(verdict.difference) == pytest.approx(dataclasses.astuple(difference))
     corrected = holm([difference.p_value for difference in expected])
     assert [verdict.p_value for verdict in found.values()] == pytest.approx(corrected)
 
@@ -174,32 +177,22 @@ def test_settings_differ_in_more_than_the_net(tmp_path: Path) -> None:
     assert "between shallow (model.lr=0.1) and shallow (model.lr=0.01) at 2 epochs" in str(verdict)
 
 
-def test_a_nets_name_tells_its_options(tmp_path: Path) -> None:
-    recipe: dict[str, Any] = {"whitening": 64, "hog": 8, "warmup": 0.1, "schedule": "cosine"}
-    for name, hidden, options in (("plain", [4], {}), ("recipe", [8], recipe)):
-        save_run(tmp_path / name, hidden, 2, seed=0, correct=np.arange(40) % 3 > 0, **options)
-    assert {setting.net for setting in report.compare([tmp_path]).settings} == {"shallow", "whitened and HOG [8]"}
-
-
-def test_records_that_lack_a_key_have_names_of_their_own(tmp_path: Path) -> None:
-    """As those of an older catdog do."""
-    for number, options in enumerate(({"warmup": 0.0}, {})):
-        save_run(tmp_path / f"run{number}", [4], 2, seed=0, correct=np.arange(40) % 3 > 0, **options)
-    names = {setting.net for setting in report.compare([tmp_path]).settings}
-    assert names == {"shallow (model.warmup=0.0)", "shallow (model.warmup=absent)"}
-
-
-def test_what_most_settings_share_is_not_told(tmp_path: Path) -> None:
-    """A recipe, and the recipe without one ingredient after another."""
-    recipe: dict[str, Any] = {"whitening": 64, "hog": 8, "warmup": 0.0, "schedule": "cosine"}
-    changes: list[dict[str, Any]] = [{}, {"warmup": 0.1}, {"whitening": 0}, {"schedule": "constant"}]
-    for number, change in enumerate(changes):
-        options = recipe | change
-        save_run(tmp_path / f"run{number}", [8], 2, seed=0, correct=np.arange(40) % 3 > 0, **options)
-    assert {setting.net for setting in report.compare([tmp_path]).settings} == {
-        "whitened and HOG [8]", "whitened and HOG [8] (model.warmup=0.1)", "HOG [8]",
-        'whitened and HOG [8] (model.schedule="constant")',
-    }  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "nets"),
+    [
+        ([{"hidden": [4]}, {"hidden": [8], "whitening": 64, "hog": 8, "lr": 1.0}], ["shallow", "whitened and HOG [8]"]),
+        ([{"warmup": 0.0}, {}], ["shallow (model.warmup=0.0)", "shallow (model.warmup=absent)"]),  # of an older catdog
+        ([{}, {}, {"lr": 0.1}, {"schedule": "cosine"}], ["shallow", "shallow (model.lr=0.1)"]),
+        ([{"lr": 0.1, "act": {"_target_": "my.Act", "slope": 2}}, {"lr": 0.1}], ["shallow (model.act=Act)"]),
+    ],
+)  # fmt: skip
+def test_a_net_is_named_with_the_keys_in_which_most_of_its_name_differ(
+    tmp_path: Path, changes: list[dict[str, Any]], nets: list[str]
+) -> None:
+    for number, options in enumerate(changes):
+        hidden = options.pop("hidden", [4])
+        save_run(tmp_path / f"{number}", hidden, 2, seed=0, correct=np.arange(40) % 3 > 0, **options)
+    assert {setting.net for setting in report.compare([tmp_path]).settings} >= set(nets)
 
 
 def change(record: Path, edit: Callable[[Any], object]) -> None:
@@ -208,14 +201,14 @@ def change(record: Path, edit: Callable[[Any], object]) -> None:
     record.write_text(json.dumps(content))
 
 
-def test_seeds_sizes_and_loggers_make_no_settings_and_hidden_folders_no_runs(tmp_path: Path) -> None:
+def test_seeds_sizes_and_loggers_make_no_settings(tmp_path: Path) -> None:
     for seed in range(3):
-        folder = tmp_path / (".moved.1" if seed == 2 else f"run{seed}")
+        folder = tmp_path / f"run{seed}"
         save_run(folder, [4], 2, seed, correct=np.arange(40) % 3 > 0, image_size=8 * seed)
         change(folder / "metrics.json", lambda run: run["config"]["model"].update(seed=run["seed"]))
         change(folder / "metrics.json", lambda run: run["config"].update(logger={"csv": {"name": run["seed"]}}))
     (setting,) = collect([tmp_path])
-    assert (setting.net, len(setting.runs)) == ("shallow", 2)
+    assert (setting.net, len(setting.runs)) == ("shallow", 3)
 
 
 def test_another_metric_of_all_runs_has_a_column(study: Path) -> None:
@@ -254,7 +247,8 @@ def test_another_kind_of_model_that_logs_little_is_compared(tmp_path: Path) -> N
     (tmp_path / "failed/outcome.json").write_text(json.dumps(failed))
     comparison = report.compare([tmp_path])
     comparison.save(tmp_path)
-    assert "| Convolutional | 2 | cpu | 2 | 1 | 7 | 2 | 1 | 75.0 % | – | – | 0 | –, 0 of 2 |" in str(comparison)
+    row = "| Convolutional | 2 | cpu | 2 | 1 | 7 | 2 | 1 | 75.0% | – | – | 0 | never [never, never] |"
+    assert row in str(comparison)
     assert "| Net | 0 | cpu | 1 | failed: no |" in str(comparison)
 
 
@@ -269,24 +263,20 @@ def test_the_report_is_saved(study: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("accuracies", "expected"),
+    ("losses", "expected"),
     [
-        ([0.5] * 5 + [0.7] * 20, 10),  # the mean of five epochs is over chance by the interval from the fifth of them
-        ([0.9] * 25, 1),
-        ([0.5] * 25, None),
-        ([0.9] * 10 + [0.5] * 15, None),  # does not stay
-        ([0.4] * 10 + [0.9] * 15, 12),
+        ([0.693, 0.66, 0.65, 0.64, 0.5], 3),  # 0.95 ln 2 is 0.6585
+        ([0.65, 0.64, 0.7, 0.6, 0.5, 0.4], 4),  # the first two do not last
+        ([0.7, 0.6, 0.5], math.inf),
+        ([], math.inf),
     ],
 )
-def test_a_net_takes_off_where_it_stays_above_chance(accuracies: list[float], expected: int | None) -> None:
-    history = [{"epoch": number, "val/acc": accuracy} for number, accuracy in enumerate(accuracies, start=1)]
-    run = {"photos": {"val": 100}, "chance": 0.5, "history": history}
-    takeoff = report.takeoff_epoch(run)
-    assert takeoff == expected if expected is None else takeoff is not None and abs(takeoff - expected) <= 2
-    if takeoff is not None:
-        smooth = pd.Series(accuracies).rolling(5, min_periods=1).mean()
-        assert (smooth[takeoff - 1 :] > 0.59).all()  # Wilson: 60 of 100 is the first above 0.5
-        assert takeoff == 1 or smooth[takeoff - 2] < 0.6
+def test_learning_starts_where_the_loss_stays_below_the_class_entropy(losses: list[float], expected: float) -> None:
+    history = [{"epoch": number, "train/loss": loss} for number, loss in enumerate(losses, start=1)]
+    assert start_of_learning(history, 0.5) == expected
+    # 60 % of one class: always giving that share has a loss of 0.673, which is no learning
+    assert start_of_learning([{"epoch": n, "train/loss": 0.673} for n in range(9)], 0.6) == math.inf
+    assert start_of_learning([{"epoch": n, "train/loss": 0.0} for n in range(9)], 1.0) == math.inf
 
 
 def test_a_run_of_an_older_version_is_refused(study: Path) -> None:

@@ -47,7 +47,7 @@ def test_the_study_rehearses_in_its_folder_and_runs_nothing_twice(tmp_path: Path
     arguments = ("study=depth_vs_epochs", "trainer=smoke", "model=logistic,deep", "data.fold=0,1", *SMALL)
     first = command(tmp_path, *arguments, **ASCII)
     assert first.returncode == 0, first.stderr
-    assert r"\u2013" in first.stdout  # what a terminal has no letters for is shown all the same
+    assert r"\u2212" in first.stdout  # what a terminal has no letters for is shown all the same
     study = tmp_path / "outputs/studies/depth_vs_epochs"
     records = {path: path.stat().st_mtime_ns for path in study.glob("*/metrics.json")}
     assert len(records) == 8  # two nets × 10 and 100 epochs × two folds
@@ -56,7 +56,7 @@ def test_the_study_rehearses_in_its_folder_and_runs_nothing_twice(tmp_path: Path
     assert len({row.split(",")[0] for row in tested}) == len(tested) == 2 * 6
     assert "at 100 epochs" in first.stdout
     assert (study / "comparison.png").is_file()
-    assert "\u2013" in (study / "comparison.md").read_text(encoding="utf-8")
+    assert "\u2212" in (study / "comparison.md").read_text(encoding="utf-8")
 
     (study / "comparison.md").unlink()
     second = command(tmp_path, *arguments)

@@ -60,7 +60,7 @@ def test_a_run_leaves_a_whole_record(train: Train, tmp_path: Path, photo_root: P
     assert record["replicas"][0]["tested_epoch"] == losses.index(min(losses)) + 1
     assert record["parameters"] == (768 * 5 + 5) + 30 + 18 + 4
     dogs = sum(row["label"] == "1" for row in rows) / 4
-    assert record["chance"] == max(dogs, 1 - dogs)
+    assert record["baseline"]["test"] == max(dogs, 1 - dogs)
     assert record["depth"] == 3
     assert record["accelerator"] == "cpu"
     assert record["versions"]["torch"] == torch.__version__.split("+")[0]

@@ -171,15 +171,15 @@ def _tell(metrics: dict[str, Any], folder: Path) -> None:
         )  # fmt: skip
     epochs = sorted({replica["tested_epoch"] for replica in metrics["replicas"] if replica["tested_epoch"]})
     logger.info(
-        "%s\n"
-        "  on %d test photos, with the weights of epoch %s; the larger class is %.3f of them\n"
-        "  figure      %s\n"
-        "  checkpoints %s\n"
-        "  dashboard   tensorboard --logdir %s\n"
-        "  try it      python scripts/predict.py %s PHOTO",
-        describe(metrics), metrics["tested"], ", ".join(map(str, epochs or [metrics["epochs"]])), metrics["chance"],
-        folder / "curves.png", folder / "checkpoints", folder, folder,
-    )  # fmt: skip
+        f"{describe(metrics)}\n"
+        f"  on {metrics['tested']} test photos, with the weights of epoch "
+        f"{', '.join(map(str, epochs or [metrics['epochs']]))}; "
+        f"always naming the larger class is right for {metrics['baseline']['test']:.3f} of them\n"
+        f"  figure      {folder / 'curves.png'}\n"
+        f"  checkpoints {folder / 'checkpoints'}\n"
+        f"  dashboard   tensorboard --logdir {folder}\n"
+        f"  try it      python scripts/predict.py {folder} PHOTO"
+    )
 
 
 def save_outcome(folder: Path, config: dict[str, Any], status: str, error: BaseException) -> None:

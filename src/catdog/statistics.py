@@ -112,13 +112,11 @@ def mean_accuracy(correct: NDArray[np.float64], confidence: float = 0.95) -> tup
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted so that the chance of even one false alarm among them stays at the level; Holm (1979).
-
-    An empty sequence gives an empty list.
-    """
-    from statsmodels.stats.multitest import multipletests  # here, because it takes over a second to import
-
-    return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []
+    """Adjust p-values so that the chance of even one false alarm among them stays at the level; Holm (1979)."""
+    order = np.argsort(p_values)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.maximum.accumulate(np.sort(p_values) * np.arange(len(order), 0, -1)).clip(max=1)
+    return [float(p) for p in adjusted]
 
 
 def _standard_error(values: NDArray[np.float64], unseen: float) -> tuple[float, float]:

@@ -12,7 +12,7 @@ History = Sequence[dict[str, Any]]  # a row for every step at which an epoch or 
 TRAIN_COLOR, VAL_COLOR = "tab:blue", "tab:orange"
 
 
-def curves(replicas: Sequence[dict[str, Any]], title: str, chance: float) -> Figure:
+def curves(replicas: Sequence[dict[str, Any]], title: str, baseline: float) -> Figure:
     """Draw loss and accuracy against epochs, side by side; the mean of several replicas in a band of ±1 sd.
 
     A star for each replica marks the step whose weights were tested. What was never logged is left out.
@@ -20,7 +20,7 @@ def curves(replicas: Sequence[dict[str, Any]], title: str, chance: float) -> Fig
     Args:
         replicas: of each its `history` and its `tested_step`.
         title: what was trained, and its result.
-        chance: share of the larger class among all photos.
+        baseline: share of the larger class among the validation photos.
     """
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     figure.suptitle(title)
@@ -39,18 +39,18 @@ def curves(replicas: Sequence[dict[str, Any]], title: str, chance: float) -> Fig
         axes.plot(*np.reshape(stars, (-1, 2)).T, "*", color=VAL_COLOR, markersize=size, label="tested weights")
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
-    accuracy.axhline(chance, color="gray", linestyle="--", label=f"chance {chance:.2f}")
+    accuracy.axhline(baseline, color="gray", linestyle="--", label=f"majority class {baseline:.2f}")
     loss.legend()
     accuracy.legend()
     return figure
 
 
-def comparison(settings: Sequence[tuple[str, int, Sequence[History]]], chance: float) -> Figure:
+def comparison(settings: Sequence[tuple[str, int, Sequence[History]]], baseline: float) -> Figure:
     """Draw training loss and validation accuracy against epochs: each setting's mean over runs, in a band of ±1 sd.
 
     Args:
         settings: of each its net, its epochs, and its runs' histories.
-        chance: share of the larger class among all photos.
+        baseline: share of the larger class among the validation photos.
     """
     figure = Figure(figsize=(13, 5), layout="constrained")
     nets = list(dict.fromkeys(net for net, *_ in settings))
@@ -64,7 +64,7 @@ def comparison(settings: Sequence[tuple[str, int, Sequence[History]]], chance: f
         axes.axvline(10, color="gray", linestyle=":", linewidth=1)
         axes.set(xlabel="epoch", ylabel=word)
         axes.grid(alpha=0.3)
-    axes.axhline(chance, color="gray", linestyle="--", label=f"chance {chance:.2f}")
+    axes.axhline(baseline, color="gray", linestyle="--", label=f"majority class {baseline:.2f}")
     axes.legend(fontsize="small")
     return figure
 

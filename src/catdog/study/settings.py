@@ -1,8 +1,8 @@
-"""The records of runs, grouped by what was set."""
+"""Records of many runs, grouped into settings."""
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,56 +14,41 @@ from catdog.files import OUTCOME
 from catdog.names import net_name
 from catdog.training.run_folder import METRICS
 
-# What tells runs of one setting apart, and what data.image_size tells already; everything else in the configuration
-# but the loggers makes the setting.
+# The keys that tell runs of one setting apart, or only repeat data.image_size. All others but the loggers' make the
+# setting.
 RUN_KEYS = (
     "seed", "model.seed", "model.replicas", "data.fold", "data.split_seed", "data.shuffle_seed", "data.cache_dir",
     "ckpt_path", "model.image_size",
 )  # fmt: skip
 # Keys that do not change what is learnt: no verdict on accuracy is asked of them.
-MACHINE_KEYS = ("trainer._target_", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy")
-NONE = ""  # no value in JSON, and no key's value either; None is that of a key that is not there
-NAMED_KEYS = ("model.hidden", "trainer.max_epochs", *MACHINE_KEYS)  # which have columns of their own
+MACHINE_KEYS = {"trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"}
+RECORD_KEYS = {"replicas", "baseline"}  # that records of older versions lack
 
 
 @dataclass(frozen=True)
 class Setting:
-    """All runs that differ in seed and split alone.
+    """All runs that differ in seed and split alone; replicas count as runs.
 
     Attributes:
         keys: the configuration that they share, flat, each value as JSON.
-        name: the exercise's name of the net, or its hidden widths, or its class.
-        extra: what tells this setting from others besides net, epochs and accelerator, such as "model.lr=0.1". What
-            is as in more than half of the settings is not told.
-        runs: the records of the finished ones.
-        others: the records of those that were skipped or failed.
+        net: name of the network, with the keys that tell this setting from others of the same name.
+        epochs: asked for; where no number was, those of the first run, 0 without any.
+        accelerator: that was used, or asked for where no run finished.
+        runs: the records of the finished ones, with `correct`: 1.0 or 0.0 for each test photo.
+        others: the records of those that were skipped, interrupted or failed.
     """
 
     keys: dict[str, str]
-    name: str
-    extra: str
+    net: str
+    epochs: int
+    accelerator: str
     runs: list[dict[str, Any]]
     others: list[dict[str, Any]]
 
-    @property
-    def net(self) -> str:
-        """The net's name with what else is special."""
-        return self.name + (f" ({self.extra})" if self.extra else "")
-
-    @property
-    def epochs(self) -> int:
-        """Epochs asked for; where no number was, those of the first run, 0 without any."""
-        asked = json.loads(self.keys.get("trainer.max_epochs", "null")) or -1
-        return int(asked if asked > 0 else self.runs[0]["epochs"] if self.runs else 0)
-
-    @property
-    def accelerator(self) -> str:
-        """The accelerator that was used, or asked for where no run finished."""
-        return str((self.runs or self.others)[0]["accelerator"])
-
     def correct(self) -> pd.DataFrame:
-        """1.0 for correct and 0.0 for wrong, a row per run (seed, fold, split, order) and a column per test photo."""
-        return pd.DataFrame({_run_key(run): _correctness(run) for run in self.runs}).T
+        """Give 1.0 for correct and 0.0 for wrong: a row per run (seed, fold, split, order), a column per test photo."""
+        keys = ("seed", "fold", "split_seed", "shuffle_seed")
+        return pd.DataFrame({tuple(run[key] for key in keys): run["correct"] for run in self.runs}).T
 
 
 def collect(folders: Sequence[Path]) -> list[Setting]:
@@ -72,83 +57,88 @@ def collect(folders: Sequence[Path]) -> list[Setting]:
     Raises:
         InputError: there is no run below the folders.
     """
-    records = [record for folder in folders for record in _records(folder)]
-    if not records:
-        raise InputError(f"no metrics.json of a run below {', '.join(map(str, folders))}")
-    flat = [_flat(record["config"]) for record in records]
-    names = [_net(record, keys) for record, keys in zip(records, flat, strict=True)]
     settings: dict[str, Setting] = {}
-    for record, keys, name in zip(records, flat, names, strict=True):
-        # A net's name tells its options, but for those that vary between nets of the same name.
-        namesakes = [other for other, net in zip(flat, names, strict=True) if net == name]
-        usual = {key: value for key, value in _usual(flat).items() if not key.startswith("model.")}
-        usual |= {key: value for key, value in _usual(namesakes).items() if key.startswith("model.")}
-        told = {key: keys.get(key, "absent") for key in sorted(usual) if keys.get(key) != usual[key]}
-        extra = ", ".join(f"{key}={value}" for key, value in told.items())
-        setting = settings.setdefault(json.dumps(keys, sort_keys=True), Setting(keys, name, extra, [], []))
+    for record in (record for folder in folders for record in _records(folder)):
+        keys = _flat(record["config"])
+        setting = settings.setdefault(json.dumps(keys, sort_keys=True), _setting(keys, record))
         (setting.runs if record["status"] == "finished" else setting.others).append(record)
-    return sorted(settings.values(), key=lambda s: (len(_hidden(s.keys) or ()), s.net, s.epochs, s.accelerator))
+    if not settings:
+        raise InputError(f"no {METRICS} of a run below {', '.join(map(str, folders))}")
+    named = [_with_label(setting, list(settings.values())) for setting in settings.values()]
+    return sorted(named, key=lambda s: (len(_hidden(s.keys) or ()), s.net, s.epochs, s.accelerator))
 
 
-def _net(record: dict[str, Any], keys: dict[str, str]) -> str:
+def differing(configurations: Sequence[dict[str, str]]) -> list[str]:
+    """List the keys in which flat configurations differ; of an object that not all have, its class alone."""
+    keys = {key for own in configurations for key in own}
+    differ = {key for key in keys if len({own.get(key) for own in configurations}) > 1}
+    return sorted(
+        key for key in differ if key.endswith("._target_") or f"{key.rpartition('.')[0]}._target_" not in differ
+    )
+
+
+def _setting(keys: dict[str, str], record: dict[str, Any]) -> Setting:
     hidden = _hidden(keys)
-    if hidden is None:
-        return str(record.get("net") or json.loads(keys.get("model._target_", '"model"')).rpartition(".")[2])
-    return net_name(hidden, *(json.loads(keys.get(f"model.{key}", "0")) for key in ("whitening", "hog")))
+    if hidden is not None:
+        net = net_name(hidden, *(json.loads(keys.get(f"model.{name}", "0")) for name in ("whitening", "hog")))
+    else:  # another kind of model
+        net = record.get("net") or json.loads(keys.get("model._target_", '"model"')).rpartition(".")[2]
+    epochs = json.loads(keys.get("trainer.max_epochs", "null")) or -1
+    return Setting(keys, net, epochs if epochs > 0 else record.get("epochs", 0), record["accelerator"], [], [])
 
 
 def _hidden(keys: dict[str, str]) -> list[int] | None:
-    """The hidden widths; None of another kind of model, which need not have such."""
+    """Give the hidden widths; None of another kind of model, which need not have such."""
     hidden = json.loads(keys.get("model.hidden", "null"))
     return hidden if isinstance(hidden, list) else None
 
 
-def _usual(flat: Sequence[dict[str, str]]) -> dict[str, str | None]:
-    """Of each key that varies the value that more than half of the settings share, or NONE; without NAMED_KEYS."""
-    distinct = [dict(items) for items in {tuple(sorted(keys.items())) for keys in flat}]
-    usual: dict[str, str | None] = {}
-    for key in {key for keys in distinct for key in keys}.difference(NAMED_KEYS):
-        value, count = Counter(keys.get(key) for keys in distinct).most_common(1)[0]
-        if count < len(distinct):
-            usual[key] = value if 2 * count > len(distinct) else NONE
-    return usual
+def _with_label(setting: Setting, settings: Sequence[Setting]) -> Setting:
+    """Add to a net's name what tells this setting from others of its name, unless most of these share it."""
+
+    def head(own: Setting) -> tuple[str, int, str]:
+        return own.net, own.epochs, own.accelerator
+
+    others = [own.keys for own in settings if head(own) == head(setting)]
+    told = []
+    for key in differing(others):
+        value = setting.keys.get(key, "absent")
+        if 2 * Counter(own.get(key, "absent") for own in others)[value] <= len(others):
+            name = value.strip('"').rpartition(".")[2] if key.endswith("._target_") else value
+            told.append(f"{key.removesuffix('._target_')}={name}")
+    net = f"{setting.net} ({', '.join(told)})" if told else setting.net
+    return Setting(setting.keys, net, *head(setting)[1:], setting.runs, setting.others)
 
 
-def _records(folder: Path) -> list[dict[str, Any]]:
-    """The records of all runs below a folder, replicas apart; of a run that has both, its result counts."""
+def _records(folder: Path) -> Iterator[dict[str, Any]]:
+    """Read the records of all runs below a folder, one for each replica; of a run that has both, its result counts."""
     if not folder.is_dir():
         raise InputError(f"no folder at '{folder}'; give folders with runs below them")
-    records = {}
-    for name in (OUTCOME, METRICS):
-        for path in sorted(folder.rglob(name)):
-            if any(part.startswith(".") for part in path.relative_to(folder).parts):
-                continue  # moved aside by a run of another configuration
-            records[path.parent] = json.loads(path.read_text()) | {"folder": str(path.parent)}
-    return [record for path in sorted(records) for record in _of_replicas(records[path])]
+    paths = {path.parent: path for name in (OUTCOME, METRICS) for path in folder.rglob(name)}
+    for own, path in sorted(paths.items()):
+        record = json.loads(path.read_text())
+        if record["status"] != "finished":
+            yield record
+            continue
+        if not record.keys() >= RECORD_KEYS:
+            raise InputError(f"'{own}' holds a run of an older catdog; run it again")
+        correct = _correctness(own)
+        replicas = record["replicas"]
+        times = {name: record[name] / len(replicas) for name in ("seconds", "seconds_per_epoch")}
+        for replica in replicas:
+            right = correct[replica["seed"]] if replica["seed"] in correct else pd.Series(dtype=float)
+            yield record | times | replica | {"replicas": len(replicas), "correct": right}
 
 
-def _of_replicas(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """A run's record as one for each replica, with its own result and its share of the time."""
-    replicas = record.get("replicas", [{}])
-    if record["status"] == "finished" and "replicas" not in record:
-        raise InputError(f"'{record['folder']}' holds a run of an older catdog, without replicas; run it again")
-    times = {name: record[name] / len(replicas) for name in ("seconds", "seconds_per_epoch") if name in record}
-    return [record | times | replica | {"replicas": len(replicas)} for replica in replicas]
+def _correctness(folder: Path) -> pd.DataFrame:
+    """Read a run's predictions: 1.0 for correct and 0.0 for wrong, a row per test photo and a column per seed."""
+    table = pd.read_csv(folder / "predictions.csv", keep_default_na=False, encoding_errors="surrogateescape")
+    table["correct"] = ((table["probability"] > 0.5) == (table["label"] == 1)).astype(float)
+    return table.pivot(index="path", columns="seed", values="correct")
 
 
 def _flat(config: dict[str, Any]) -> dict[str, str]:
-    """The configuration's keys with dots, values as JSON, without those that differ from run to run."""
+    """Flatten a configuration to keys with dots and values as JSON, without RUN_KEYS and loggers."""
     flat = pd.json_normalize(config, sep=".").iloc[0].to_dict()
     kept = {str(key): value for key, value in flat.items() if key not in RUN_KEYS}
     return {key: json.dumps(value, default=str) for key, value in kept.items() if not key.startswith("logger.")}
-
-
-def _run_key(run: dict[str, Any]) -> tuple[int, int, int, int]:
-    return run["seed"], run["fold"], run["split_seed"], run["shuffle_seed"]
-
-
-def _correctness(run: dict[str, Any]) -> "pd.Series[float]":
-    path = Path(run["folder"]) / "predictions.csv"
-    predictions = pd.read_csv(path, index_col="path", keep_default_na=False, encoding_errors="surrogateescape")
-    own = predictions[predictions["seed"] == run["seed"]]
-    return ((own["probability"] > 0.5) == (own["label"] == 1)).astype(float)

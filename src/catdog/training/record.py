@@ -57,7 +57,7 @@ def summarize(
         results: dict[str, Any] = {name: values[number] for name, values in tested.items()}
         results["test/acc_interval"] = wilson_interval(int(correct[number].sum()), len(labels)) if len(labels) else None
         replicas.append({"seed": seed} | _training_of(number, history, step) | results)
-    share = data.test.labels.mean().item()
+    ones = {part: getattr(data, part).labels.mean().item() for part in ("train", "val", "test")}
     return {
         "status": "finished",
         "net": net_title(model.hparams) if isinstance(model, CatDogClassifier) else type(model).__name__,
@@ -72,7 +72,7 @@ def summarize(
         "tested": len(labels),
         "unreadable": len(data.store.unreadable),
         "class_names": list(data.class_names),
-        "chance": max(share, 1 - share),
+        "baseline": {part: max(share, 1 - share) for part, share in ones.items()},  # always naming the larger class
         **_means(replicas),
         "test/acc_sd": stdev(replica["test/acc"] for replica in replicas) if len(seeds) > 1 else None,
         "test/acc_interval": mean_accuracy(correct)[1:] if min(correct.shape) > 1 else replicas[0]["test/acc_interval"],
@@ -102,7 +102,7 @@ def save(
         for name, label, probability in zip(data.test.names, data.test.labels.tolist(), own, strict=False)
     )
     write_atomically(folder / "predictions.csv", csv_text(("path", "label", "seed", "probability"), rows))
-    figure = figures.curves(metrics["replicas"], describe(metrics), chance=metrics["chance"])
+    figure = figures.curves(metrics["replicas"], describe(metrics), metrics["baseline"]["val"])
     figure.savefig(folder / "curves.png", dpi=110)
     fill_dashboard(model, data, trainer, metrics, probabilities)
     write_atomically(folder / METRICS, json.dumps(metrics, indent=2, default=str))
