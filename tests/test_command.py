@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from catdog.cli import explain
+from catdog.job import bad_input
 from conftest import ROOT
 
 SMALL = ("data.source.count=60", "data.image_size=16")
@@ -125,12 +127,33 @@ def test_own_classes_and_configurations_work_wherever_the_job_runs(tmp_path: Pat
     assert (tmp_path / "outputs/cache").is_dir()
 
 
-def test_an_output_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "outputs").write_text("a file")
-    done = command(tmp_path, *SMALL)
+@pytest.mark.parametrize("file", ["outputs", "run/checkpoints", "run/metrics.json/", "run/identity.json/"])
+def test_a_folder_that_cannot_be_worked_in_is_one_sentence(tmp_path: Path, file: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / file).mkdir() if file.endswith("/") else (tmp_path / file).write_text("a file")
+    own = () if file == "outputs" else ("hydra.run.dir=run", f"data.cache_dir={tmp_path / 'cache'}")
+    done = command(tmp_path, "trainer.max_epochs=1", *own, *SMALL)
     assert done.returncode == 1
     assert done.stderr.startswith("catdog: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError("of a library, without a number"), "the output: of a library, without a number"),
+        (OSError(), "the output: OSError"),
+        (OSError(28, "No space left", "a/file"), "a/file: No space left; make room and repeat the command"),
+        (
+            type("E", (Exception,), {"__module__": "tensorflow.python"})("no space"),
+            "TensorBoard's log cannot be written",
+        ),
+    ],
+)
+def test_errors_of_the_system_are_one_sentence(error: Exception, sentence: str) -> None:
+    with pytest.raises(type(error)) as raised:
+        raise error
+    assert explain(bad_input(raised.value) or raised.value).startswith(sentence)
 
 
 def test_the_library_page_runs_as_it_is_written(tmp_path: Path, photo_root: Path) -> None:

@@ -148,23 +148,6 @@ def test_two_way_variance_against_variances_of_means() -> None:
     assert mean_accuracy(a)[1:] == pytest.approx((result.low, result.high))
 
 
-@pytest.mark.parametrize(
-    ("a", "b", "message"),
-    [
-        (np.ones((1, 3)), np.ones((2, 3)), r"same photos in the same runs, got shapes \(1, 3\) and \(2, 3\)"),
-        (np.ones((1, 3)), np.array([[1.0, np.nan, 0.0]]), "with 3 and 2 tests"),
-        (np.ones((1, 1)), np.ones((1, 1)), r"2 photos or more.*got shape \(1, 1\)"),
-        (np.ones((0, 3)), np.ones((0, 3)), r"got shape \(0, 3\)"),
-        (np.ones(3), np.ones(3), r"must be \(runs, photos\)"),
-        (np.array([[1.0, 1.0], [np.nan, np.nan]]),) * 2 + ("some in every run",),
-        (np.full((1, 2), 0.7), np.ones((1, 2)), r"0, 1 or NaN, got \[0.7\]"),
-    ],
-)
-def test_what_cannot_be_compared_is_refused(a: Floats, b: Floats, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        paired_difference(a, b)
-
-
 def test_the_accuracy_of_one_run_has_wilsons_interval() -> None:
     correct = np.array([[1.0] * 120 + [0.0] * 80 + [np.nan] * 5])
     assert mean_accuracy(correct) == (0.6, *wilson_interval(120, 200))

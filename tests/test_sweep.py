@@ -2,9 +2,7 @@
 
 import csv
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -66,32 +64,37 @@ def test_the_study_rehearses_in_its_folder_and_runs_nothing_twice(tmp_path: Path
     assert (study / "comparison.md").is_file()
 
 
-def test_a_killed_study_goes_on_where_it_was(tmp_path: Path) -> None:
-    arguments = ["study=depth_vs_epochs", "model=shallow", "trainer.max_epochs=3,250", "data.fold=0", *SMALL]
+def test_a_killed_study_leaves_no_worker_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    arguments = ["study=depth_vs_epochs", "model=shallow", "trainer.max_epochs=3,1000", "data.fold=0", *SMALL]
     study = tmp_path / "outputs/studies/depth_vs_epochs"
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
-        cwd=tmp_path, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [sys.executable, str(ROOT / "train.py"), *arguments, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 100
-    while not list(study.glob("*-250*/checkpoints/last.ckpt")):
+    while not list(study.glob("*-1000*/checkpoints/last.ckpt")) or not list(study.glob("*max_epochs-3/metrics.json")):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
+    while not (outcomes := list(study.glob("*-1000*/outcome.json"))):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert json.loads(outcomes[0].read_text())["reason"].startswith("interrupted by SIGTERM")
     (finished,) = study.glob("*/metrics.json")
     written = finished.stat().st_mtime_ns
-    (checkpoint,) = study.glob("*-250*/checkpoints/last.ckpt")
+    (checkpoint,) = study.glob("*-1000*/checkpoints/last.ckpt")
     done_epochs = len(torch.load(checkpoint, weights_only=True)["callbacks"]["RunCheckpoint"]["rows"])
 
     done = command(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     assert finished.stat().st_mtime_ns == written
-    (other,) = study.glob("*-250*/metrics.json")
-    assert [epoch["epoch"] for epoch in json.loads(other.read_text())["history"]] == list(range(1, 251))
-    assert f"epoch {done_epochs + 1}/250" in done.stdout
-    assert f"epoch {done_epochs}/250" not in done.stdout
+    (other,) = study.glob("*-1000*/metrics.json")
+    assert [epoch["epoch"] for epoch in json.loads(other.read_text())["history"]] == list(range(1, 1001))
+    assert f"epoch {done_epochs + 1}/1000" in done.stdout
+    assert f"epoch {done_epochs}/1000" not in done.stdout
 
 
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import errno
 import io
 import logging
 import os
-import re
 import signal
 import sys
 import warnings
@@ -15,7 +14,7 @@ from typing import Any, cast
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from catdog.errors import InputError, suggestion
+from catdog.errors import InputError, reason, suggestion
 from catdog.interruption import SIGNALS
 
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises its errors, and `one_line_errors` reports them
@@ -88,10 +87,7 @@ def explain(error: Exception) -> str:
         return f"{group}={name}: conf/{group}/ has {', '.join(error.options)}{suggestion(name, error.options)}"
     if isinstance(error, OSError):
         advice = "; make room and repeat the command: what was saved before is whole" if error.errno in FULL else ""
-        return f"{error.filename or 'the output'}: {error.strerror or error}{advice}"
-    if ambiguous := re.search(r"Ambiguous value for argument '(([^=']+)=([^']*))'", str(error)):
-        argument, key, value = ambiguous.groups()
-        return f"{argument}: did you mean '{key}=[{value}]'? With -m, values separated by commas are tried one by one"
+        return f"{error.filename or 'the output'}: {reason(error)}{advice}"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         if cause.full_key in REFUSED:

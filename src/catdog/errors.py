@@ -57,6 +57,11 @@ def check_choice(key: str, value: object, choices: Collection[object]) -> None:
         raise InputError(f"{key} must be {', '.join(others)} or {last}, got {value!r}{hint}")
 
 
+def reason(error: OSError) -> str:
+    """Say why the system refused something; errors of libraries need not have a number and its text."""
+    return error.strerror or str(error) or type(error).__name__
+
+
 def suggestion(name: str, names: Iterable[str], prefix: str = "") -> str:
     """Suggest the name most like a mistyped one, the first of equals, whatever its case; "" if no name is similar."""
     likeness = {other: SequenceMatcher(None, name.lower(), other.lower()).ratio() for other in names}

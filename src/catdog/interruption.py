@@ -1,9 +1,13 @@
 """Signals that end a run in order."""
 
+import multiprocessing
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,6 +23,21 @@ def at_starts(listen: Callable[[Any], None]) -> Any:
 
     starts = ("on_train_start", "on_train_epoch_start", "on_test_start", "on_predict_start")
     return LambdaCallback(**dict.fromkeys(starts, lambda trainer, module: listen(trainer)))
+
+
+@cache
+def end_with_parent() -> None:
+    """Let this process end when its parent does, if it is a launcher's worker: a killed launcher cannot stop it."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while True:
+            time.sleep(0.5)
+            if os.getppid() != parent:
+                os.kill(os.getpid(), signal.SIGTERM)  # again and again, as queued jobs would follow
+
+    if multiprocessing.parent_process() is not None:
+        threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

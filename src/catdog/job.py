@@ -31,12 +31,12 @@ from catdog.errors import (
     suggestion,
 )
 from catdog.files import OUTCOME, write_atomically
-from catdog.interruption import at_starts, interruptible
+from catdog.interruption import at_starts, end_with_parent, interruptible
 from catdog.names import describe
 
 logger = logging.getLogger(__name__)
 
-UNWRITABLE = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS)
+UNWRITABLE = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 KEYS = ("data", "model", "trainer", "callbacks", "logger", "seed", "test_weights", "ckpt_path")
 
 
@@ -52,6 +52,7 @@ def train(config: DictConfig) -> float | None:
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as unresolved:
         sys.exit(f"catdog: {' '.join(str(unresolved).split())}")
+    end_with_parent()
     try:
         with interruptible(folder) as listen:
             metrics = _run(plain, folder, sweeping, bool(hydra_config.job.chdir), listen)
@@ -128,6 +129,8 @@ def bad_input(error: BaseException) -> InputError | None:
     text = " ".join(str(cause).split()) or type(cause).__name__
     if missing := re.search(r"`(\w+)Accelerator` can not run", text):
         return UnavailableError(f"no {missing[1]} device (trainer=auto and trainer=cpu run on any machine)")
+    if type(cause).__module__.startswith("tensorflow."):  # whose file system TensorBoard uses where it is installed
+        return InputError(f"TensorBoard's log cannot be written ({text}); make room and repeat the command")
     frames = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(cause.__traceback__)]
     if frames[-1].startswith("lightning."):
         return InputError(f"trainer: {text}")

@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, t
 
-from catdog.errors import InputError
-
 RUN_SPREAD = 0.02  # standard deviation of test accuracy over initial weights; stands in where a single run shows none
 
 
@@ -62,20 +60,10 @@ def paired_difference(a: NDArray[np.float64], b: NDArray[np.float64], confidence
         Equal predictions: the difference is 0 and p is 1, but the interval keeps a width (see `_standard_error`).
 
     Args:
-        a: (runs, photos), 1 correct, 0 wrong, NaN where that run did not test that photo.
+        a: (runs, photos), 2 photos at least, 1 correct, 0 wrong, NaN where that run did not test that photo.
         b: as `a`; the same row is the same fold and seed, the same column the same photo.
         confidence: of the interval.
-
-    Raises:
-        InputError: other values, shapes or NaN patterns that differ, a run without photos, or fewer than 2 photos.
     """
-    _check(a)
-    _check(b)
-    if a.shape != b.shape or not np.array_equal(np.isnan(a), np.isnan(b)):
-        raise InputError(
-            f"both settings must have tested the same photos in the same runs, got shapes {a.shape} and {b.shape} "
-            f"with {_tests(a)} and {_tests(b)} tests"
-        )
     mean = float(np.nanmean(a - b))
     error, freedom = _standard_error(a - b, unseen=2 * RUN_SPREAD**2)
     half = error * t.ppf((1 + confidence) / 2, freedom)
@@ -98,11 +86,7 @@ def mean_accuracy(correct: NDArray[np.float64], confidence: float = 0.95) -> tup
     Args:
         correct: (runs, photos), 1 correct, 0 wrong, NaN where that run did not test that photo.
         confidence: of the interval.
-
-    Raises:
-        InputError: other values, a run without photos, or fewer than 2 photos.
     """
-    _check(correct)
     mean = float(np.nanmean(correct))
     if len(correct) == 1:
         return mean, *wilson_interval(int(np.nansum(correct)), _tests(correct), confidence)
@@ -169,17 +153,6 @@ def _groups(tested: NDArray[np.bool_]) -> tuple[NDArray[np.intp], int]:
 def _variance(sums: NDArray[np.float64], clusters: int, tests: int) -> float:
     """Variance of a mean over `tests` values from the sums of its residuals over `clusters` independent clusters."""
     return float(clusters / (clusters - 1) * (sums**2).sum() / tests**2)
-
-
-def _check(correct: NDArray[np.float64]) -> None:
-    tested = ~np.isnan(correct)
-    if correct.ndim != 2 or not tested.any(axis=-1).all() or _photos(correct) < 2:
-        raise InputError(
-            f"correctness must be (runs, photos) with 2 photos or more, and some in every run; "
-            f"got shape {correct.shape} with {_tests(correct)} tests"
-        )
-    if not np.isin(correct[tested], (0, 1)).all():
-        raise InputError(f"correctness must be 0, 1 or NaN, got {np.unique(correct[tested])[:5]}")
 
 
 def _photos(correct: NDArray[np.float64]) -> int:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from catdog.data.photos import PhotoSource, UnreadablePhotoError
-from catdog.errors import InputError
+from catdog.errors import InputError, reason
 from catdog.files import hold
 
 logger = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ def _build(source: PhotoSource, image_size: int, folder: Path) -> None:
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
-        sentence = f"data.cache_dir: no store can be written to '{folder.parent}' ({error.strerror})"
+        sentence = f"data.cache_dir: no store can be written to '{folder.parent}' ({reason(error)})"
         raise InputError(f"{sentence}; it takes {needed / 1e6:.1f} MB") from error
 
 
@@ -134,6 +134,7 @@ def _write(source: PhotoSource, image_size: int, folder: Path, key: str) -> None
                 photo = np.zeros((image_size, image_size, 3), np.uint8)
             digests.append(name if name in unreadable else digest_pixels(photo))
             file.write(photo.transpose(2, 0, 1).tobytes())
+    (folder / PIXELS).chmod(0o444)  # were it cut short while a run maps it, that would end in a bus error
     content = json.dumps([(len(digests), 3, image_size, image_size), digests, unreadable])
     (folder / INDEX).write_text(f"{_checksum(key, content)}\n{content}")
 
