@@ -51,11 +51,13 @@ def train(config: DictConfig) -> float | None:
     try:
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as unresolved:
-        sys.exit(f"catdog: {' '.join(str(unresolved).split())}")
+        sys.exit(f"catdog: {explain(unresolved)}")
     end_with_parent()
     try:
         with interruptible(folder) as listen:
-            metrics = _run(plain, folder, sweeping, bool(hydra_config.job.chdir), listen)
+            _check(plain, sweeping)
+            metrics = _run(plain, folder, bool(hydra_config.job.chdir), listen)
+        return metrics.get("val/acc") if metrics else None
     except InterruptedRunError as interruption:
         save_outcome(folder, plain, "interrupted", interruption)
         if _is_first_process():
@@ -63,32 +65,25 @@ def train(config: DictConfig) -> float | None:
         sys.exit(128 + interruption.number)  # as a shell reports signals; in a sweep, no other run is started
     except Exception as raised:
         error = bad_input(raised) or raised
-        save_outcome(folder, plain, "skipped" if isinstance(error, UnavailableError) else "failed", error)
+        status = "skipped" if isinstance(error, UnavailableError) else "failed"
+        save_outcome(folder, plain, status, error)
         if not sweeping and (isinstance(error, InputError) or getattr(error, "errno", None) in UNWRITABLE):
             sys.exit(f"catdog: {explain(error)}")  # here, because Hydra prints a line of its own about errors
         if not sweeping:
             raise
-        if isinstance(error, UnavailableError):
-            logger.info("skipped: %s", error)
-        else:
-            logger.exception("failed: %s", error)
+        logger.info("%s: %s", status, error, exc_info=None if status == "skipped" else error)
         return None
-    return metrics.get("val/acc") if metrics else None
 
 
-def _run(
-    config: dict[str, Any], folder: Path, sweeping: bool, moved: bool, listen: Callable[[Any], None]
-) -> dict[str, Any] | None:
+def _run(config: dict[str, Any], folder: Path, moved: bool, listen: Callable[[Any], None]) -> dict[str, Any] | None:
     """Build what the configuration names, and train it.
 
     Args:
         config: resolved, plain values.
         folder: the run's.
-        sweeping: whether this is one of several runs.
         moved: whether Hydra has changed the working directory.
         listen: to be called when a trainer starts.
     """
-    _check(config, sweeping)
     from lightning import seed_everything  # here, because PyTorch takes seconds that --help need not wait for
     from lightning.pytorch.loggers import TensorBoardLogger
 
