@@ -1,16 +1,12 @@
 """Published sets of cat and dog photos, downloaded at their first use."""
 
 import hashlib
-import logging
 import os
 import shutil
-import ssl
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
@@ -20,13 +16,9 @@ from catdog.data.photos import FileSource, FolderSource
 from catdog.errors import InputError
 from catdog.files import hold
 
-logger = logging.getLogger(__name__)
-
 CLASS_NAMES = ("cats", "dogs")
 TIMEOUT = 30.0  # seconds without an answer, or without a byte of it
 CHUNK = 1 << 20  # bytes
-PAUSES = (1, 2, 4, 8)  # seconds between five tries
-BROKEN = (ConnectionError, TimeoutError, ssl.SSLError, HTTPException)  # a transfer that another try resumes
 
 
 @dataclass(frozen=True)
@@ -112,8 +104,8 @@ class MicrosoftSource(FolderSource):
 def obtain(archives: Sequence[Archive], root: str | Path | None) -> Path:
     """Download and unpack what `root` lacks of the archives' folders; of several processes one does it.
 
-    A folder that is there is taken for whole. A download is deleted once it is unpacked; an archive that the user put
-    into `root` is checked and kept.
+    A folder that is there is taken for whole. A download that broke is resumed at the next start, and deleted once it
+    is unpacked; an archive that the user put into `root` is checked and kept.
 
     Raises:
         InputError: an archive cannot be downloaded, or is not the pinned one; the sentence says what to put where.
@@ -121,25 +113,62 @@ def obtain(archives: Sequence[Archive], root: str | Path | None) -> Path:
     if root is None:
         raise InputError("data.root must be given: the folder where the photos lie, or are downloaded to")
     root = Path(root)
-    if not _missing(archives, root):
+
+    def missing() -> list[Archive]:
+        return [archive for archive in archives if not (root / archive.folder).is_dir()]
+
+    if not missing():
         return root  # without the lock, as `root` may be read-only
     root.mkdir(parents=True, exist_ok=True)
     with hold(root / ".lock", waiting="another process is downloading the photos"):
-        try:
-            for archive in _missing(archives, root):
-                _unpack(_fetch(archive, root), archive, root)
-        except (URLError, *BROKEN) as error:
-            files = (f"{file.url} ({file.size:,} bytes, SHA-256 {file.sha256})" for file in _missing(archives, root))
-            reason = error.reason if type(error) is URLError else error
-            if isinstance(error, HTTPError):
-                error.close()
-            by_hand = f"download by hand {' and '.join(files)} into the folder '{root.absolute()}'"
-            raise InputError(f"no photos ({reason}): {by_hand}") from error
+        for archive in missing():
+            try:
+                path = _fetch(archive, root)
+            except (OSError, HTTPException) as error:
+                files = (f"{file.url} ({file.size:,} bytes, SHA-256 {file.sha256})" for file in missing())
+                raise InputError(
+                    f"no photos ({error}): repeat the command to go on, or download by hand {' and '.join(files)} "
+                    f"into the folder '{root.absolute()}'"
+                ) from error
+            _unpack(path, archive, root)
     return root
 
 
-def _missing(archives: Sequence[Archive], root: Path) -> list[Archive]:
-    return [archive for archive in archives if not (root / archive.folder).is_dir()]
+def _fetch(archive: Archive, root: Path) -> Path:
+    """Find the archive that the user put into `root`, or download it to `NAME.partial`; check its SHA-256."""
+    given, partial = root / archive.name, root / f"{archive.name}.partial"
+    if not given.exists():
+        _download(archive, partial)
+    path = given if given.exists() else partial
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != archive.sha256:
+        if path == partial:
+            partial.unlink()  # may be halves of two files, so the next start begins anew
+        raise OSError(f"'{path.absolute()}' {'is' if path == given else 'was'} another file, with SHA-256 {found}")
+    return path
+
+
+def _download(archive: Archive, partial: Path) -> None:
+    """Append the bytes that `partial` lacks, or write all if the server cannot begin in the middle."""
+    have = partial.stat().st_size if partial.exists() else 0
+    if have >= archive.size:
+        return
+    asked = Request(archive.url, headers={"User-Agent": "catdog", "Range": f"bytes={have}-"})
+    with urlopen(asked, timeout=TIMEOUT) as response:
+        if not response.url.startswith(("https://", "http://127.0.0.1:")):  # after redirects; the latter for tests
+            raise OSError(f"'{response.url}' is not https")
+        have = have if response.status == 206 else 0
+        if response.length is None or have + response.length != archive.size:
+            raise OSError(f"the server's file has not the pinned {archive.size:,} bytes")
+        with (
+            open(partial, "ab" if have else "wb") as file,
+            tqdm(desc=archive.name, initial=have, total=archive.size, unit="B", unit_scale=True, disable=None) as bar,
+        ):
+            while chunk := response.read1(CHUNK):
+                bar.update(file.write(chunk))
+    if (have := partial.stat().st_size) < archive.size:
+        raise OSError(f"the connection broke after {have:,} of {archive.size:,} bytes")
 
 
 def _unpack(path: Path, archive: Archive, root: Path) -> None:
@@ -154,54 +183,3 @@ def _unpack(path: Path, archive: Archive, root: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
     if path.name != archive.name:  # a download, not the user's
         path.unlink()
-
-
-def _fetch(archive: Archive, root: Path) -> Path:
-    """Find the archive that the user put into `root`, or download it to `NAME.partial`; check its SHA-256."""
-    given, partial = root / archive.name, root / f"{archive.name}.partial"
-    if not given.exists():
-        _download(archive, partial)
-    path = given if given.exists() else partial
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != archive.sha256:
-        if path == partial:
-            partial.unlink()  # may be halves of two files, so the next start begins anew
-        raise URLError(f"'{path.absolute()}' {'is' if path == given else 'was'} another file, with SHA-256 {found}")
-    return path
-
-
-def _download(archive: Archive, partial: Path) -> None:
-    """Complete a download; where the connection breaks, try again from there."""
-    logger.info("downloading %s (%.0f MB)", archive.url, archive.size / 1e6)
-    for pause in (*PAUSES, None):
-        try:
-            _transfer(archive, partial)
-            return
-        except BROKEN:
-            if pause is None:
-                raise
-            time.sleep(pause)
-
-
-def _transfer(archive: Archive, partial: Path) -> None:
-    """Send one request: append the bytes that `partial` lacks, or write all if the server begins anew."""
-    have = partial.stat().st_size if partial.exists() else 0
-    if have >= archive.size:
-        return
-    asked = Request(archive.url, headers={"User-Agent": "catdog", "Range": f"bytes={have}-"})
-    with urlopen(asked, timeout=TIMEOUT) as response:
-        if not response.url.startswith(("https://", "http://127.0.0.1:")):  # after redirects; the latter for tests
-            raise URLError(f"'{response.url}' is not https")
-        have = have if response.status == 206 else 0
-        if response.length is None or have + response.length != archive.size:
-            raise URLError(f"the server's file has not the pinned {archive.size:,} bytes")
-        with (
-            open(partial, "ab" if have else "wb") as file,
-            tqdm(desc=archive.name, initial=have, total=archive.size, unit="B", unit_scale=True, disable=None) as bar,
-        ):
-            while chunk := response.read1(CHUNK):
-                have += file.write(chunk)
-                bar.update(len(chunk))
-    if have < archive.size:
-        raise ConnectionError(f"the connection broke after {have:,} of {archive.size:,} bytes")

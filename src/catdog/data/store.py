@@ -9,6 +9,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -37,11 +38,17 @@ class PixelStore:
         pixels: uint8 (photos, 3, image_size, image_size), mapped from the file; 0 where a photo is unreadable.
         digests: of each photo's pixels, see `digest_pixels`; of an unreadable one its name.
         unreadable: name → reason.
+
+    Raises:
+        OSError, ValueError: there is no whole store in the folder.
     """
 
     def __init__(self, folder: Path, source: PhotoSource) -> None:
         self.names, self.labels = source.names, torch.tensor(source.labels, dtype=torch.float32)
-        shape, self.digests, self.unreadable = _read_index(folder)
+        checksum, _, content = (folder / INDEX).read_text().partition("\n")
+        if checksum != _checksum(folder.name, content):
+            raise ValueError(f"the index of '{folder}' is damaged")
+        shape, self.digests, self.unreadable = json.loads(content)
         # Copy-on-write, because PyTorch knows no read-only tensors; nothing here writes to it.
         self.pixels = torch.from_numpy(np.memmap(folder / PIXELS, np.uint8, "c", shape=tuple(shape)))
 
@@ -53,9 +60,11 @@ class PixelStore:
             InputError: the disk is full or cannot be written to, or photos change while they are read.
         """
         folder = Path(cache_dir) / store_key(source, image_size)
-        if not is_whole(folder):
+        try:
+            return cls(folder, source)
+        except (OSError, ValueError):
             _build(source, image_size, folder)
-        return cls(folder, source)
+            return cls(folder, source)
 
     def on(self, device: torch.device) -> "PixelStore":
         """Copy pixels and labels to a GPU's memory, if they take at most half of what is free there."""
@@ -79,23 +88,6 @@ def digest_pixels(pixels: NDArray[np.uint8]) -> str:
     return hashlib.sha256(pixels.tobytes()).hexdigest()
 
 
-def is_whole(folder: Path) -> bool:
-    """Tell whether a folder holds a store of the photos that its name says: a sound index and as many pixels."""
-    try:
-        return (folder / PIXELS).stat().st_size == np.prod(_read_index(folder)[0])
-    except (OSError, ValueError):
-        return False
-
-
-def _read_index(folder: Path) -> tuple[list[int], list[str], dict[str, str]]:
-    """Read shape of the pixels, digests and unreadable photos; raise a ValueError unless checksum and key are right."""
-    checksum, _, content = (folder / INDEX).read_text().partition("\n")
-    if checksum != _checksum(folder.name, content):
-        raise ValueError(f"the index of '{folder}' is damaged")
-    shape, digests, unreadable = json.loads(content)
-    return shape, digests, unreadable
-
-
 def _checksum(key: str, content: str) -> str:
     return hashlib.sha256(f"{key}{content}".encode()).hexdigest()
 
@@ -106,7 +98,8 @@ def _build(source: PhotoSource, image_size: int, folder: Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with hold(folder.with_name(f".{folder.name}.lock"), waiting="another process is reading the photos"):
-            if is_whole(folder):
+            with suppress(OSError, ValueError):
+                PixelStore(folder, source)
                 return
             if folder.exists():
                 logger.warning("the pixel store '%s' is damaged; it is built anew", folder)
