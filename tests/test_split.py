@@ -1,6 +1,9 @@
+import json
 import os
+import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catdog.data import split_indices
-from catdog.data.split import find_originals
+from catdog.data.checks import data_warnings
+from catdog.data.split import Part, find_originals
 from catdog.errors import InputError
-from conftest import MakeData
+from conftest import MakeData, Train
 
 SEEDS = st.integers(0, 2**32)
 
@@ -22,7 +26,6 @@ def test_ten_folds_of_the_exercises_sizes_test_and_validate_every_photo_once(cou
     assert [len(part) for part in folds[0][:2]] == [int(0.8 * count), int(0.1 * count)]
     for parts in folds:
         assert sorted(torch.cat(parts).tolist()) == list(range(count))
-        assert all(len(part) > 0 for part in parts)
     for part in (1, 2):
         assert sorted(torch.cat([parts[part] for parts in folds]).tolist()) == list(range(count))
 
@@ -34,8 +37,8 @@ def test_copies_are_on_the_firsts_side_and_every_photo_is_still_tested_once(dige
     assert sorted(torch.cat([test for _, _, test in folds]).tolist()) == list(range(len(digests)))
     for fold, parts in enumerate(folds):
         assert sorted(torch.cat(parts).tolist()) == list(range(len(digests)))
-        for part, without_copies in zip(parts, split_indices(len(digests), seed, fold), strict=True):
-            firsts = {position for position in without_copies.tolist() if originals[position] == position}
+        for part, all_different in zip(parts, split_indices(len(digests), seed, fold), strict=True):
+            firsts = {position for position in all_different.tolist() if originals[position] == position}
             assert set(originals[part].tolist()) == firsts
 
 
@@ -67,10 +70,34 @@ def test_the_split_depends_on_names_and_its_seed_and_nothing_else(
     assert sides(make_data, tmp_path) == {name: side for name, side in before.items() if name != broken}
 
 
-def test_copies_of_photos_are_kept_together(make_data: MakeData, photo_root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("cats", "dogs", "copied", "tested", "sentence"),
+    [
+        (2371, 4978, 0, 999, "imbalance: 2,371 cats and 4,978 dogs; always naming dogs is right for 67.7%.*"),
+        (60, 60, 2, 40, "copies: 2 with the same pixels as another photo, .*; 1 with the other class's label"),
+        (60, 60, 0, 18, "near-empty: val has 9 cats and 9 dogs; test has 9 cats and 9 dogs; .*"),
+        (600, 400, 0, 25, ""),
+    ],
+)
+def test_each_weakness_of_the_data_is_a_warning_with_numbers(
+    cats: int, dogs: int, copied: int, tested: int, sentence: str
+) -> None:
+    """The first `copied + 1` photos are the same; the last ones are tested, those before for validation."""
+    numbers = torch.arange(cats + dogs)
+    labels = (numbers * dogs % len(numbers) < dogs).float()  # alternating
+    store: Any = SimpleNamespace(labels=labels, digests=[str(max(number, copied)) for number in numbers.tolist()])
+    parts = [Part(rows, [], labels[rows]) for rows in numbers.tensor_split([-2 * tested, -tested])]
+    assert re.fullmatch(sentence, " ".join(data_warnings(store, ("cats", "dogs"), parts)))
+
+
+def test_copies_are_kept_together_and_all_warnings_are_in_the_record_and_logged_once(
+    train: Train, make_data: MakeData, photo_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     root = shutil.copytree(photo_root, tmp_path / "photos")
-    for number in range(12):
-        shutil.copyfile(root / "cats/03.bmp", root / f"cats/copy{number}.bmp")
-    found = sides(make_data, root)
-    assert len(found) == 52
-    assert len({side for name, side in found.items() if name == "cats/03.bmp" or "copy" in name}) == 1
+    for number in range(25):
+        shutil.copyfile(root / "dogs/02.png", root / f"dogs/copy{number}.png")
+    assert len({side for name, side in sides(make_data, root).items() if name == "dogs/02.png" or "copy" in name}) == 1
+    record = train(data={"root": root})
+    assert [sentence.split(":")[0] for sentence in record["warnings"]] == ["imbalance", "copies", "near-empty"]
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["warnings"] == record["warnings"]
+    assert [caplog.messages.count(sentence) for sentence in record["warnings"]] == [1, 1, 1]
