@@ -61,11 +61,11 @@ def test_only_the_largest_votes_are_told_with_their_own_weights() -> None:
         torch.testing.assert_close(unit.picture, 0.5 + 0.5 * own / own.abs().max())
 
 
-@pytest.mark.parametrize("name", READABLE)
-def test_photos_are_read_as_training_reads_them(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", READABLE.values(), ids=READABLE)
+def test_photos_are_read_as_training_reads_them(content: bytes, tmp_path: Path) -> None:
     for folder in ("cats", "dogs"):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / READABLE[name][0]).write_bytes(READABLE[name][1])
+        (tmp_path / folder / "1.jpg").write_bytes(content)
     source = FolderSource(tmp_path)
     path = tmp_path / source.names[0]
     assert (read_photo(path, SIZE).permute(1, 2, 0).numpy() == source.read(0, SIZE)).all()
