@@ -1,7 +1,6 @@
 """The published sets, from small archives of the same structure on this machine, with the faults of servers."""
 
 import os
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,16 +9,11 @@ from typing import Any, NamedTuple
 import pytest
 from torchvision.datasets import OxfordIIITPet
 
-from catdog.data import Archive, MicrosoftSource, OxfordPetsSource, UnreadablePhotoError, download
+from catdog.data import Archive, MicrosoftSource, OxfordPetsSource, UnreadablePhotoError
 from catdog.data.download import obtain
 from catdog.errors import InputError
 from conftest import TrainPy
 from mirror import Mirror
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "PAUSES", (0, 0, 0, 0))
 
 
 class Published(NamedTuple):
@@ -59,18 +53,21 @@ def test_many_at_once_download_and_unpack_once(published: Published) -> None:
     assert published.mirror.requests == ["bytes=0-"]
 
 
-def test_a_broken_transfer_is_resumed_in_the_same_run_and_the_next(published: Published) -> None:
-    published.mirror.breaks += [1_000, 1_000, 0, 1_000, 1_000, 500]
-    with pytest.raises(InputError, match=rf"the connection broke after 4,000 of {published.archive.size:,} bytes"):
-        published.obtain()
+def test_a_broken_transfer_is_resumed_by_the_same_command(published: Published) -> None:
+    published.mirror.breaks += [1_000, 0, 500]
+    for have in ("1,000", "1,000", "1,500"):
+        with pytest.raises(InputError, match=rf"broke after {have} of {published.archive.size:,} bytes\): repeat the"):
+            published.obtain()
     published.obtain()
     assert published.is_there()
-    assert published.mirror.requests == [f"bytes={have}-" for have in (0, 1000, 2000, 2000, 3000, 4000, 4500)]
+    assert published.mirror.requests == [f"bytes={have}-" for have in (0, 1000, 1000, 1500)]
 
 
 def test_a_server_that_cannot_begin_in_the_middle_sends_all_again(published: Published) -> None:
     published.mirror.answers_ranges = False
     published.mirror.breaks += [10_000]
+    with pytest.raises(InputError, match="the connection broke"):
+        published.obtain()
     published.obtain()
     assert published.is_there()
 
@@ -163,10 +160,9 @@ def test_without_the_files_the_command_says_what_to_download_by_hand(
     wanted = f"{refused.url} (1,000 bytes, SHA-256 {'a' * 64}) and {absent.url} (1,000 bytes, SHA-256 {'b' * 64})"
     place = f"into the folder '{tmp_path}/outputs/photos/oxford-iiit-pet'"
     done = train_py("data=oxford_pets", *pins(images=refused, annotations=absent))
-    assert re.fullmatch(
-        rf"catdog: no photos \(\[Errno \d+\] Connection refused\): download by hand {re.escape(wanted)} {place}",
-        str(done.status),
-    )
+    reason, _, advice = str(done.status).partition("Connection refused>")
+    assert reason.startswith("catdog: no photos (")
+    assert advice == f"): repeat the command to go on, or download by hand {wanted} {place}"
     with pytest.raises(InputError, match=r"no photos \(HTTP Error 404: Not Found\)"):
         obtain([absent], tmp_path)
     assert train_py("data=microsoft", "data.root=null").status == (

@@ -50,7 +50,7 @@ class PixelStore:
             raise ValueError(f"the index of '{folder}' is damaged")
         shape, self.digests, self.unreadable = json.loads(content)
         # Copy-on-write, because PyTorch knows no read-only tensors; nothing here writes to it.
-        self.pixels = torch.from_numpy(np.memmap(folder / PIXELS, np.uint8, "c", shape=tuple(shape)))
+        self.pixels = torch.from_numpy(np.memmap(folder / PIXELS, np.uint8, "c").reshape(shape))
 
     @classmethod
     def of(cls, source: PhotoSource, image_size: int, cache_dir: str | Path) -> "PixelStore":
