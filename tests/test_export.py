@@ -18,8 +18,8 @@ from torch import Tensor
 
 from catdog.data.synthetic import draw_photo
 from catdog.errors import InputError
-from catdog.inference.demo_explanation import read_photo
 from catdog.inference.export import DETAILS, FORMATS, Export, MeanProbability, export
+from catdog.inference.predict import predict
 from catdog.inference.predictor import Predictor
 from catdog.inference.runs import FinishedRun, checkpoint_of
 from conftest import RECIPE, ROOT, RunOf, make_classifier
@@ -101,7 +101,7 @@ def test_onnx_is_used_with_the_printed_code_and_without_catdog_or_torch(
     assert done.stderr == ""
     probability, modules = done.stdout.split(maxsplit=1)
     model = Predictor.load(checkpoint_of(run_of(3)))
-    expected = model.probabilities(read_photo(tmp_path / "photo.png", 16)[None]).mean().item()
+    expected = next(predict(model, [str(tmp_path / "photo.png")], progress=False)).probability
     assert float(probability) == pytest.approx(expected, abs=1e-5)
     assert modules == "set()\n"
 
@@ -114,7 +114,7 @@ def test_torch_export_is_used_with_the_printed_code(
     names: dict[str, float] = {}
     exec(made.example.replace("photo.jpg", str(drawn(tmp_path / "photo.png"))), names)
     model = Predictor.load(checkpoint_of(run_of(3)))
-    expected = model.probabilities(read_photo(tmp_path / "photo.png", 16)[None]).mean().item()
+    expected = next(predict(model, [str(tmp_path / "photo.png")], progress=False)).probability
     assert names["probability"] == pytest.approx(expected, abs=1e-5)
 
 
