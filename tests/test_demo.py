@@ -1,19 +1,15 @@
-"""The page, in this process and as a browser shows it."""
+"""The demo page, in this process and as a browser shows it."""
 
 import json
 import os
 import re
 import runpy
 import shutil
-import signal
-import socket
+import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from html import unescape
+from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +17,19 @@ import pytest
 import torch
 
 from browser import browsing
+from catdog.data import to_images
 from catdog.data.synthetic import draw_photo
 from catdog.errors import InputError
-from catdog.inference import demo as server
-from catdog.inference.demo_answer import answer, heading
-from catdog.inference.demo_explanation import explain, read_photo
+from catdog.inference.contributions import activations
+from catdog.inference.demo import MOST_MB, answer, explanation, largest_contributions
+from catdog.inference.predict import predict
 from catdog.inference.predictor import Predictor
 from catdog.inference.runs import locate
 from conftest import RECIPE, ROOT, RunOf, make_classifier
 
-Visit = Callable[[str], None]
-
 CHROMIUM = shutil.which("chromium")
+COMMAND = [sys.executable, str(ROOT / "scripts/demo.py")]
+CATS, DOGS = "<b>_cats_</b>", "<img src=x onerror=document.title='bad'>"  # as names of folders can be
 
 
 @pytest.fixture(scope="module")
@@ -42,153 +39,148 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def text_of(page: str) -> str:
-    return " ".join(unescape(re.sub("<[^>]*>", " ", page)).split())
+@pytest.fixture(scope="module")
+def checkpoint(run_of: RunOf, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of three nets, whose class names are HTML and Markdown."""
+    content = torch.load(locate(run_of(3))[0], weights_only=True)
+    content["hyper_parameters"]["class_names"] = [CATS, DOGS]
+    path = tmp_path_factory.mktemp("trained") / "three.ckpt"
+    torch.save(content, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def served(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """Address of a page and the folder of its server's temporary files, which are gone after SIGTERM."""
+    folder = tmp_path_factory.mktemp("temporary")
+    with subprocess.Popen(
+        [*COMMAND, checkpoint], env=os.environ | {"TMPDIR": str(folder)}, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        match = re.fullmatch(r"http://(127\.0\.0\.1:\d+)/ \(Ctrl-C ends it\)\n", process.stdout.readline())
+        assert match
+        try:
+            yield match[1], folder
+        finally:
+            process.terminate()
+        assert process.wait(timeout=30) == 0
+    assert not [path for path in folder.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_the_answer_is_the_classifiers(run_of: RunOf, photo: Path, replicas: int) -> None:
     model = Predictor.load(locate(run_of(replicas))[0])
-    pixels = read_photo(photo, 16)
-    probabilities = model.probabilities(pixels[None])[:, 0]
-    said = text_of(answer(model, str(photo)))
-    mean = probabilities.mean().item()
-    assert said.startswith(f"dogs {mean:.1%}" if mean > 0.5 else f"cats {1 - mean:.1%}")
-    assert f"The probability of dogs is {mean:.3f}" in said
-    if replicas > 1:
-        spread = f"{probabilities.min():.3f} to {probabilities.max():.3f}, standard deviation {probabilities.std():.3f}"
-        assert f"the mean of 3 nets: they say {spread}." in said
-    units = explain(model, pixels).units
-    votes = [f"{abs(unit.vote):.2f} for {model.class_names[unit.vote > 0]}" for unit in units if unit.vote]
-    assert re.findall(r"\d\.\d\d for (?:cats|dogs)", said) == votes
-    assert ("net 3, unit " in said) == (replicas == 3)
+    nets = next(predict(model, [str(photo)], progress=False))
+    told, seen, classes, units = answer(model, str(photo))
+    assert seen.shape == (16, 16, 3)
+    assert classes == pytest.approx({"cats": 1 - nets.probability, "dogs": nets.probability}, abs=1e-6)
+    limits = f"{min(nets.probabilities):.3f} to {max(nets.probabilities):.3f}"
+    spread = "" if nets.sd is None else f", the mean of 3 nets ({limits}, sd {nets.sd:.3f})"
+    assert told == f"Probability of dogs: {nets.probability:.3f}{spread}"
+    assert len(units) == min(8, 6 * replicas)
+    for _, caption in units:
+        assert re.fullmatch(r"(\d+\.\d{3} for (cats|dogs)|no contribution) · net [123], unit [1-6]", caption)
 
 
-@pytest.mark.parametrize(("hidden", "said"), [([], "no hidden units"), ([1], "Its only unit"), ([3, 2], "All units")])
-def test_other_nets_and_names(tmp_path: Path, photo: Path, hidden: list[int], said: str) -> None:
-    names = ["<b>", "chiens\udcff"]  # as names of folders can be
-    model = Predictor(make_classifier(hidden=hidden, class_names=names))
-    page = answer(model, str(photo))
-    page.encode()  # as the server does
-    assert said in page
-    assert "<b>" not in page.replace('<b style="left: ', "")
-    assert "&lt;b&gt;" in page
-    (tmp_path / "<i>.jpg").write_text("no photo")
-    refused = answer(model, str(tmp_path / "<i>.jpg"))
-    assert "<i>" not in refused
-    assert text_of(refused) == "'<i>.jpg' cannot be read as a photo: no JPEG, PNG, WEBP, GIF or BMP image."
-    head = heading(model, "<i>\udcff")
-    head.encode()
-    assert text_of(head).startswith(r"<b> or chiens\udcff? ")
-    assert text_of(head).endswith(r" · <i>\udcff")
+@pytest.mark.parametrize(("hidden", "replicas"), [([], 1), ([], 3), ([5], 3), ([5, 4], 2)])
+def test_contributions_are_parts_of_the_logit(hidden: list[int], replicas: int) -> None:
+    model = Predictor(make_classifier(hidden=hidden, replicas=replicas))
+    pixels = torch.randint(256, (3, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    found, network = largest_contributions(model, pixels, most=100), model.classifier.network
+    assert len(found) == replicas * [*hidden, 1][0]
+    assert [unit.value for unit in found] == sorted((unit.value for unit in found), key=abs, reverse=True)
+    for unit in found:
+        weights = network.input_weights[unit.replica, unit.unit].reshape(3, 8, 8).permute(1, 2, 0)
+        expected = 127.5 + 127.5 * weights / weights.abs().max()
+        torch.testing.assert_close(torch.from_numpy(unit.picture).float(), expected, atol=0.51, rtol=0)
+    if len(hidden) < 2:  # the contributions are all of the logit but its bias
+        biases = network.get_parameter("layers.1.bias").flatten() if hidden else torch.zeros(replicas)
+        logits = activations(network, to_images(pixels[None].float()))[-1].flatten()
+        totals = [sum(unit.value for unit in found if unit.replica == replica) for replica in range(replicas)]
+        torch.testing.assert_close(torch.tensor(totals) + biases, logits)
 
 
-def test_a_net_whose_units_are_all_silent(photo: Path) -> None:
-    classifier = make_classifier(hidden=[3])
-    torch.nn.init.constant_(classifier.network.get_parameter("layers.0.bias"), -1000.0)
-    said = text_of(answer(Predictor(classifier), str(photo)))
-    assert said.count("no vote") == 3
+def test_the_explanation_says_what_the_pictures_leave_out() -> None:
+    plain = explanation(make_classifier(hidden=[3]).hparams)
+    recipe = explanation(make_classifier(hidden=[3], **RECIPE).hparams)
+    for words in ("HOG features", "ten views of the photo"):
+        assert words in recipe
+        assert words not in plain
+    assert "no hidden layer" in explanation(make_classifier(hidden=[]).hparams)
 
 
-def test_a_taken_port_gets_a_sentence_and_no_port_the_next_free_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server((server.HOST, 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(InputError, match=f"^--port {port} cannot be used: Address already in use; leave it out"):
-            server.listening(port).__enter__()
-        monkeypatch.setattr(server, "FIRST_PORT", port)
-        with server.listening(None) as listener:
-            assert listener.getsockname()[0] == "127.0.0.1"
-            assert port < listener.getsockname()[1] < port + server.PORTS
-        monkeypatch.setattr(server, "PORTS", 1)
-        with pytest.raises(InputError, match=f"^the ports {port} to {port} are all taken; give another with --port$"):
-            server.listening(None).__enter__()
-    with pytest.raises(InputError, match="^--port 70000 cannot be used: .*0-65535"):
-        server.listening(70000).__enter__()
-
-
-def serve_for(visit: Visit, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    """Run the command for a visit of its page, then press Ctrl-C; returns what it has printed."""
-    with socket.create_server((server.HOST, 0)) as free:
-        port = free.getsockname()[1]
-    monkeypatch.setattr(sys, "argv", ["scripts/demo.py", str(run), "--port", str(port)])
-    monkeypatch.setenv("GRADIO_TEMP_DIR", "")  # put back afterwards
-
-    def visit_and_end() -> None:
-        try:
-            deadline = time.monotonic() + 60
-            while not (printed := capsys.readouterr().out) and time.monotonic() < deadline:
-                time.sleep(0.02)
-            assert printed == f"http://127.0.0.1:{port} (Ctrl-C ends it)\n"
-            visit(f"http://127.0.0.1:{port}")
-        finally:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with ThreadPoolExecutor(1) as visitor:
-        done = visitor.submit(visit_and_end)
-        runpy.run_path(str(ROOT / "scripts/demo.py"), run_name="__main__")
-        done.result()
-    return capsys.readouterr().err
+def test_what_is_no_photo_gets_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "it.jpg").write_text("a text")
+    with pytest.raises(InputError, match="^it.jpg cannot be read as a photo: no JPEG, PNG, WEBP, GIF or BMP image"):
+        answer(Predictor(make_classifier()), str(tmp_path / "it.jpg"))
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_a_browser_shows_the_answer(
-    run_of: RunOf,
-    photo: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    model = Predictor.load(locate(run_of(3))[0])
-    expected = model.probabilities(read_photo(photo, 16)[None]).mean().item()
+def test_a_browser_shows_the_answer(served: tuple[str, Path], checkpoint: Path, photo: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no photo")
-    uploads: list[Path] = []
-
-    def visit(address: str) -> None:
-        with browsing(str(CHROMIUM), tmp_path / "profile") as page:
-            page.call("Page.navigate", url=address)
-            page.wait_for("document.querySelector('input[type=file]') !== null")
-            assert "cats or dogs?" in page.text()
-            page.upload(photo)
-            page.wait_for("document.querySelector('.answer') !== null")
-            assert f"The probability of dogs is {expected:.3f}" in page.text()
-            assert page.evaluate("[...document.querySelectorAll('.units img')].every(image => image.naturalWidth)")
-            uploads.append(Path(os.environ["GRADIO_TEMP_DIR"]))
-            assert list(uploads[0].rglob(photo.name))
-            page.upload(tmp_path / "notes.txt")
-            page.wait_for("document.querySelector('.refused') !== null")
-            assert "'notes.txt' cannot be read as a photo: no JPEG, PNG, WEBP, GIF or BMP image." in page.text()
-            assert "The probability" not in page.text()
-            assert "Error" not in page.text()
-            asked = [url for url in page.requested if not url.startswith(("data:", "blob:"))]
-            assert len(asked) > 5
-            assert [url for url in asked if not url.startswith(f"{address}/")] == []
-
-    assert serve_for(visit, run_of(3), monkeypatch, capsys) == ""
-    assert not uploads[0].exists()
+    told, _, _, units = answer(Predictor.load(checkpoint), str(photo))
+    address, folder = served
+    with browsing(str(CHROMIUM), tmp_path / "profile") as page:
+        page.call("Page.navigate", url=f"http://{address}")
+        page.wait_for("document.querySelector('input[type=file]') !== null")
+        assert f"{CATS} or {DOGS}?" in page.text()
+        page.upload(photo)
+        page.wait_for("document.querySelectorAll('.pixels img').length === 9")
+        assert told.replace("\\", "") in page.text()
+        assert all(caption in page.text() for _, caption in units)
+        assert page.evaluate("document.title") == "catdog"
+        assert not list(folder.rglob(photo.name))
+        page.upload(tmp_path / "notes.txt")
+        page.wait_for("document.body.innerText.includes('notes.txt cannot be read as a photo: no JPEG')")
+        assert "Class probability" not in page.text()
+        asked = [url for url in page.requested if not url.startswith(("data:", "blob:"))]
+        assert len(asked) > 5
+        assert [url for url in asked if not url.startswith(f"http://{address}/")] == []
 
 
-def test_the_page_is_this_machines_alone(
-    run_of: RunOf, photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def ask(address: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+    with closing(HTTPConnection(address, timeout=30)) as connection:
+        connection.request("POST" if body else "GET", path, body, headers or {})
+        with connection.getresponse() as response:
+            return response.status, response.read()
+
+
+@pytest.mark.parametrize(
+    ("size", "headers", "status"),
+    [
+        (10, {}, 200),
+        (10, {"Origin": "http://elsewhere.example"}, 403),
+        (10, {"Origin": "null"}, 403),
+        (10, {"Host": "elsewhere.example"}, 403),
+        (MOST_MB * 2**20 + 1, {}, 413),
+        (10, {"Content-Length": str(600 * 2**20)}, 413),
+    ],
+)
+def test_uploads_are_small_and_of_this_page(
+    served: tuple[str, Path], size: int, headers: dict[str, str], status: int
 ) -> None:
-    def visit(address: str) -> None:
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(address, timeout=30) as page:
-            assert b"catdog" in page.read()
-        for path in (str(photo), "/etc/passwd", "http://127.0.0.1:9/photo.png"):  # which nobody has uploaded
-            call = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}], "fn_index": 0, "session_hash": "s"}
-            headers = {"Content-Type": "application/json"}
-            join = urllib.request.Request(f"{address}/gradio_api/queue/join", json.dumps(call).encode(), headers)
-            direct.open(join, timeout=30).close()
-            with direct.open(f"{address}/gradio_api/queue/data?session_hash=s", timeout=30) as events:
-                said = events.read().decode()
-            assert '"success":false' in said.replace(" ", "")
-            assert "catdog" not in said
-        other = urllib.request.Request(address, headers={"Host": "elsewhere.example"})
-        with pytest.raises(urllib.error.HTTPError, match="400") as refusal:
-            direct.open(other, timeout=30)
-        refusal.value.close()
+    file = (
+        b'--b\r\nContent-Disposition: form-data; name="files"; filename="it"\r\n\r\n' + bytes(size) + b"\r\n--b--\r\n"
+    )
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    assert ask(served[0], "/gradio_api/upload", file, kind | headers)[0] == status
 
-    assert serve_for(visit, run_of(1), monkeypatch, capsys).count("InvalidPathError") >= 3
+
+def test_the_page_is_this_machines_alone_and_shows_no_other_file(served: tuple[str, Path], photo: Path) -> None:
+    address = served[0]
+    for path in ("/", "/config", "/theme.css"):
+        assert [ask(address, path, headers={"Host": host})[0] for host in (address, "elsewhere.example")] == [200, 403]
+    assert ask(address, f"/gradio_api/file={photo}")[0] == 403
+    call = {"data": [{"path": str(photo), "meta": {"_type": "gradio.FileData"}}], "fn_index": 0, "session_hash": "s"}
+    ask(address, "/gradio_api/queue/join", json.dumps(call).encode(), {"Content-Type": "application/json"})
+    assert b'"success":false' in ask(address, "/gradio_api/queue/data?session_hash=s")[1]
+    assert photo.exists()
+
+
+def test_a_taken_port_gets_a_sentence(served: tuple[str, Path], checkpoint: Path) -> None:
+    port = served[0].split(":")[1]
+    done = subprocess.run([*COMMAND, checkpoint, "--port", port], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, f"catdog: --port {port} is taken or not allowed\n")
 
 
 def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,12 +188,3 @@ def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.Mon
     monkeypatch.setattr(sys, "argv", ["scripts/demo.py", "nowhere"])
     with pytest.raises(SystemExit, match=r"^catdog: the demo needs gradio: pip install --editable '.\[demo\]'$"):
         runpy.run_path(str(ROOT / "scripts/demo.py"), run_name="__main__")
-
-
-def test_a_recipes_answer_says_what_its_pictures_leave_out(photo: Path) -> None:
-    net = make_classifier(hidden=[3], **RECIPE)
-    net.network.fit(torch.rand(30, 3, 8, 8))
-    plain, told = (answer(Predictor(other), str(photo)) for other in (make_classifier(hidden=[3]), net))
-    for words in ("mean over ten views of the photo", "but not in the pictures"):
-        assert words in told
-        assert words not in plain

@@ -1,111 +1,189 @@
-"""A page on this machine that photos can be dropped on, for the answer of a trained net."""
+"""Demo page on this machine: a photo in, class probabilities and the largest contributions of first-layer units out."""
 
-import asyncio
 import os
-import signal
-import socket
-import webbrowser
-from collections.abc import Iterator
-from contextlib import contextmanager
-from errno import EADDRINUSE
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from statistics import mean, stdev
+from string import punctuation
 from tempfile import TemporaryDirectory
+from threading import Event
+from typing import Any, NamedTuple
 
-import gradio
-import uvicorn
-from fastapi import FastAPI
-from fastapi.middleware.trustedhost import TrustedHostMiddleware
+import gradio as gr
+import numpy as np
+import torch
+from fastapi import Depends, HTTPException, Request
+from numpy.typing import NDArray
+from torch import Tensor
 
-from catdog.data.photos import FORMATS
+from catdog.data import FileSource, UnreadablePhotoError, to_images
 from catdog.errors import InputError
-from catdog.inference.demo_answer import STYLE, answer, heading
+from catdog.figures import weight_pictures
+from catdog.inference.contributions import contributions
 from catdog.inference.predictor import Predictor
+from catdog.names import net_title, shown
 
-HOST, FIRST_PORT, PORTS = "127.0.0.1", 7860, 100
-GOODBYE = 1  # seconds that open pages get when the server ends
-# The page may load nothing from elsewhere, whatever a version of Gradio would like to.
-POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
+HOST = "127.0.0.1"
+MOST_MB = 20  # of an upload; photos of phones have up to 12
+LIFETIME = 300  # seconds until files are deleted; photos are, once they are read
+CSS = """
+.gradio-container {width: 100%; max-width: 60rem !important; margin: auto}
+.pixels img {width: 100%; height: 100%; object-fit: contain; image-rendering: pixelated}
+.pixels .thumbnail-lg {height: auto; aspect-ratio: auto}
+.pixels .caption-label {position: static; max-width: 100%; white-space: normal; text-align: center}
+@media (max-width: 40rem) {.pixels .grid-container {grid-template-columns: repeat(2, 1fr)}}
+"""
 
 
-def page(model: Predictor, name: str) -> gradio.Blocks:
-    """The page: a place to drop a photo, and the answer below."""
-    with gradio.Blocks(title="catdog", analytics_enabled=False) as blocks:
-        gradio.HTML(heading(model, name))
-        # As a file, because Gradio's own decoding is not training's.
-        drop = gradio.File(label=f"a photo: {', '.join(FORMATS[:-1])} or {FORMATS[-1]}", height=150)
-        result = gradio.HTML()
+class Contribution(NamedTuple):
+    """A first-layer unit's contribution to the logit of its replica.
 
-        def judge(path: str) -> tuple[None, str]:
-            return None, answer(model, path)
+    Attributes:
+        replica: index of its network.
+        unit: index within the layer.
+        value: above 0 it favours class 1, below 0 class 0.
+        picture: its weights, uint8 (image_size, image_size, 3); grey is 0.
+    """
 
-        # The place is empty again afterwards, for the next photo.
-        drop.upload(judge, drop, [drop, result], show_progress="minimal", api_visibility="private")
-    blocks.has_launched = True  # else, as it is mounted and not launched, Gradio would open any file that is asked for
+    replica: int
+    unit: int
+    value: float
+    picture: NDArray[np.uint8]
+
+    def caption(self, class_names: tuple[str, str]) -> str:
+        """Name the contribution, the class it favours and the unit."""
+        favours = f"{abs(self.value):.3f} for {shown(class_names[self.value > 0])}" if self.value else "no contribution"
+        return f"{favours} · net {self.replica + 1}, unit {self.unit + 1}"
+
+
+def read_photo(path: str | Path, image_size: int) -> NDArray[np.uint8]:
+    """Decode a photo as training does, to uint8 (image_size, image_size, 3).
+
+    Raises:
+        InputError: it cannot be read; the sentence says why.
+    """
+    try:
+        return FileSource(Path(), ("", ""), [(str(path), 0)]).read(0, image_size)
+    except UnreadablePhotoError as error:
+        raise InputError(f"{shown(Path(path).name)} cannot be read as a photo: {error}") from error
+
+
+def largest_contributions(model: Predictor, pixels: Tensor, most: int = 8) -> list[Contribution]:
+    """Find the first-layer units of all replicas with the largest contributions to the logit, the largest first.
+
+    Pixels are uint8 (3, image_size, image_size). Without hidden layers a network is one unit, which gives the logit.
+    """
+    images, network = to_images(pixels[None].float()), model.classifier.network
+    layers = contributions(model.classifier, images)
+    values = layers[0][1][:, 0] if layers else network(images)  # (replicas, units)
+    width = values.shape[1]
+    chosen = values.abs().flatten().argsort(descending=True, stable=True)[:most].tolist()
+    pictures = weight_pictures(network.input_weights.flatten(0, 1)[chosen], model.image_size)
+    colours = pictures.mul(255).round().byte().permute(0, 2, 3, 1).numpy()
+    return [
+        Contribution(index // width, index % width, values[index // width, index % width].item(), picture)
+        for index, picture in zip(chosen, colours, strict=True)
+    ]
+
+
+def plain(text: str) -> str:
+    """Escape a text for Markdown, so that it shows as it is; what cannot be printed shows as Python's escapes."""
+    return re.sub(f"([{re.escape(punctuation)}])", r"\\\1", shown(text))
+
+
+def explanation(options: Mapping[str, Any]) -> str:
+    """Explain the pictures of the units of a network, from a classifier's hyperparameters."""
+    unit = "first-layer unit" if options["hidden"] else "net's only unit (there is no hidden layer)"
+    return (
+        f"Each picture shows the weights of a {unit}: the photo raises its output where it has the picture's colours, "
+        "grey is a weight of 0. The contribution is what the unit adds to its net's logit."
+        + " HOG features are in the contributions, but not in the pictures." * bool(options["hog"])
+        + " Class probabilities, unlike contributions, are means over ten views of the photo (ten-crop)."
+        * bool(options["test_time_augmentation"])
+    )
+
+
+def answer(model: Predictor, path: str) -> tuple[str, NDArray[np.uint8], dict[str, float], list[Any]]:
+    """Predict a photo: probability in Markdown, photo as the net sees it, class probabilities, pictures with captions.
+
+    Raises:
+        InputError: the photo cannot be read.
+    """
+    photo = read_photo(path, model.image_size)
+    pixels = torch.from_numpy(photo.transpose(2, 0, 1).copy())
+    probabilities = model.probabilities(pixels[None])[:, 0].tolist()
+    first, second = map(shown, model.class_names)
+    average = mean(probabilities)
+    told = f"Probability of {plain(second)}: {average:.3f}"
+    if len(probabilities) > 1:
+        limits = f"{min(probabilities):.3f} to {max(probabilities):.3f}"
+        told += f", the mean of {len(probabilities)} nets ({limits}, sd {stdev(probabilities):.3f})"
+    units = [(unit.picture, unit.caption(model.class_names)) for unit in largest_contributions(model, pixels)]
+    return told, photo, {first: 1 - average, second: average}, units
+
+
+def page(model: Predictor, name: str) -> gr.Blocks:
+    """Build the page; `name` says where the networks come from."""
+    first, second = map(plain, model.class_names)
+    net = plain(f"{net_title(model.classifier.hparams)} · {shown(name)}")
+    with gr.Blocks(title="catdog", analytics_enabled=False, delete_cache=(LIFETIME, LIFETIME)) as blocks:
+        gr.Markdown(f"# {first} or {second}?\n{net}", latex_delimiters=[])
+        # A file, because Gradio's own decoding of images is not training's.
+        drop = gr.File(label=f"Photo of up to {MOST_MB} MB", height=150)
+        told = gr.Markdown(latex_delimiters=[])
+        with gr.Column(visible=False) as result:
+            with gr.Row():
+                seen = gr.Image(label="As the net sees it", format="png", height=240, elem_classes="pixels", buttons=[])
+                label = gr.Label(label="Class probability")
+            gr.Markdown(f"## Largest contributions\n{explanation(model.classifier.hparams)}")
+            units = gr.Gallery(show_label=False, format="png", columns=4, elem_classes="pixels", buttons=[])
+
+        def show(path: str) -> tuple[Any, ...]:
+            try:
+                return None, *answer(model, path), gr.Column(visible=True)
+            except InputError as error:
+                return None, plain(f"{str(error).rstrip('.')}."), None, None, None, gr.Column(visible=False)
+            finally:
+                Path(path).unlink(missing_ok=True)
+
+        outputs = [drop, told, seen, label, units, result]
+        drop.upload(show, drop, outputs, show_progress="hidden", api_visibility="private")
     return blocks
 
 
-@contextmanager
-def listening(port: int | None) -> Iterator[socket.socket]:
-    """A socket on this machine alone: on a port, or on the first free one from `FIRST_PORT` on.
-
-    Raises:
-        InputError: the port is taken or not allowed, or all are taken.
-    """
-    for candidate in range(FIRST_PORT, FIRST_PORT + PORTS) if port is None else (port,):
-        with socket.socket() as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else it stays taken for a minute
-            try:
-                listener.bind((HOST, candidate))
-                listener.listen()
-            except (OSError, OverflowError) as error:
-                if port is None and getattr(error, "errno", None) == EADDRINUSE:
-                    continue
-                reason = getattr(error, "strerror", None) or str(error)
-                raise InputError(f"--port {candidate} cannot be used: {reason}; leave it out for a free one") from error
-            yield listener
-            return
-    raise InputError(f"the ports {FIRST_PORT} to {FIRST_PORT + PORTS - 1} are all taken; give another with --port")
-
-
-def server(blocks: gradio.Blocks) -> uvicorn.Server:
-    """Build the server of the page; it takes a listening socket."""
-    app = FastAPI(openapi_url=None)
-    theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
-    head = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-    gradio.mount_gradio_app(
-        app, blocks, path="/", theme=theme, css=STYLE, head=head, footer_links=[], run_history=False, show_error=False,
-        ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False,
-    )  # fmt: skip
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])  # no other site's name leads here
-    return uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GOODBYE))
+def local_only(request: Request) -> None:
+    """Refuse what comes by another name than this machine's, from another site's page, or is larger than a photo."""
+    origin = request.headers.get("origin")
+    if request.url.hostname not in (HOST, "localhost") or origin not in (None, f"http://{request.url.netloc}"):
+        raise HTTPException(403, "this page is for this machine alone")
+    if int(request.headers.get("content-length", 0)) > (MOST_MB + 1) * 2**20:  # also of many files at once
+        raise HTTPException(413, f"at most {MOST_MB} MB")
 
 
 def serve(model: Predictor, name: str, port: int | None, open_browser: bool) -> None:
-    """Serve the page until Ctrl-C; its address is printed. Photos that were dropped are deleted at the end.
+    """Serve the page on this machine alone until Ctrl-C: print its address, delete uploads at the end.
 
-    Args:
-        model: the networks.
-        name: where they come from, for the heading.
-        port: see `listening`.
-        open_browser: show the page in the machine's browser.
+    Without a port it takes the first free one from 7860 on; for `name` see `page`.
 
     Raises:
-        InputError: there is no such port to be had.
+        InputError: the port is taken or not allowed.
     """
-
-    async def run(listener: socket.socket) -> None:
-        ready = server(page(model, name))  # here, because outside of a loop Gradio opens some and forgets them
-        address = f"http://{HOST}:{listener.getsockname()[1]}"
-        print(f"{address} (Ctrl-C ends it)", flush=True)
-        if open_browser:
-            webbrowser.open(address)
-        await ready.serve(sockets=[listener])
-
-    with listening(port) as listener, TemporaryDirectory() as uploads:
+    with TemporaryDirectory() as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends it like Ctrl-C
+        blocks = page(model, name)
         try:
-            asyncio.run(run(listener))
-        except KeyboardInterrupt:  # which uvicorn raises again after an orderly end
-            print()
-        finally:
-            signal.signal(signal.SIGTERM, before)
+            _, address, _ = blocks.launch(
+                prevent_thread_lock=True, server_name=HOST, server_port=port, share=False, inbrowser=open_browser,
+                quiet=True, max_file_size=MOST_MB * 2**20, strict_cors=True, ssr_mode=False, footer_links=[],
+                run_history=False, app_kwargs={"dependencies": [Depends(local_only)], "openapi_url": None}, css=CSS,
+                theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+            )  # fmt: skip
+        except (OSError, OverflowError) as error:
+            wanted = "every port from 7860 to 7959" if port is None else f"--port {port}"
+            raise InputError(f"{wanted} is taken or not allowed") from error
+        print(f"{address} (Ctrl-C ends it)", flush=True)
+        with suppress(KeyboardInterrupt):
+            Event().wait()
+        blocks.close(verbose=False)
