@@ -71,12 +71,14 @@ def served(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def test_the_answer_is_the_classifiers(run_of: RunOf, photo: Path, replicas: int) -> None:
     model = Predictor.load(locate(run_of(replicas))[0])
     nets = next(predict(model, [str(photo)], progress=False))
+    dogs, sd = nets.row()["probability"], nets.row()["sd"]
+    assert isinstance(dogs, float)
     told, seen, classes, units = answer(model, str(photo))
     assert seen.shape == (16, 16, 3)
-    assert classes == pytest.approx({"cats": 1 - nets.probability, "dogs": nets.probability}, abs=1e-6)
+    assert classes == pytest.approx({"cats": 1 - dogs, "dogs": dogs}, abs=1e-6)
     limits = f"{min(nets.probabilities):.3f} to {max(nets.probabilities):.3f}"
-    spread = "" if nets.sd is None else f", the mean of 3 nets ({limits}, sd {nets.sd:.3f})"
-    assert told == f"Probability of dogs: {nets.probability:.3f}{spread}"
+    spread = "" if sd is None else f", the mean of 3 nets ({limits}, sd {sd:.3f})"
+    assert told == f"Probability of dogs: {dogs:.3f}{spread}"
     assert len(units) == min(8, 6 * replicas)
     for _, caption in units:
         assert re.fullmatch(r"(\d+\.\d{3} for (cats|dogs)|no contribution) · net [123], unit [1-6]", caption)
