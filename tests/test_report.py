@@ -89,7 +89,7 @@ def correctness(study: Path, pattern: str) -> NDArray[np.float64]:
 
 def test_the_table_says_what_the_files_say(study: Path) -> None:
     comparison = report.compare([study])
-    rows = comparison.rows[comparison.rows["status"] == "finished"]
+    rows = pd.DataFrame(comparison.rows).query("status == 'finished'")
     assert rows["net"].tolist() == ["shallow", "shallow", "deep", "deep"]
     assert rows["epochs"].tolist() == [2, 6, 2, 6]
     expected = [correctness(study, pattern).mean() for pattern in ("1-2-*", "1-6-*", "3-2-*", "3-6-*")]
@@ -145,10 +145,11 @@ def test_replicas_count_as_seeds_and_the_report_says_what_they_share(tmp_path: P
             save_run(tmp_path / f"apart/{number}-{seed}", hidden, 2, seed, correct[number, seed])
     together, apart = (report.compare([tmp_path / name]) for name in ("together", "apart"))
     times = ["seconds", "seconds_per_epoch", "photos_per_second"]
-    pd.testing.assert_frame_equal(together.rows.drop(columns=times), apart.rows.drop(columns=times))
-    assert together.rows["seeds"].tolist() == [3, 3]
-    assert together.rows["seconds"].tolist() == pytest.approx([10, 10])
-    assert together.rows["photos_per_second"].tolist() == pytest.approx([1920, 1920])  # of all replicas
+    first, second = (pd.DataFrame(own.rows) for own in (together, apart))
+    pd.testing.assert_frame_equal(first.drop(columns=times), second.drop(columns=times))
+    assert first["seeds"].tolist() == [3, 3]
+    assert first["seconds"].tolist() == pytest.approx([10, 10])
+    assert first["photos_per_second"].tolist() == pytest.approx([1920, 1920])  # of all replicas
     assert together.verdicts[0].difference == apart.verdicts[0].difference
     sentence = "Replicas count as seeds: own initial weights, but the split and batch order of their run."
     assert sentence in str(together)
@@ -217,12 +218,12 @@ def test_another_metric_of_all_runs_has_a_column(study: Path) -> None:
         change(path, lambda run: run["replicas"][0].update({"test/f1": run["seed"] / 100, "test/loss": 0.5}))
     change(paths[0], lambda run: run["replicas"][0].update({"test/of_one_run_alone": 1.0}))
     comparison = report.compare([study])
-    assert comparison.rows["test_f1"].dropna().tolist() == pytest.approx([0.02] * 4)
+    assert pd.DataFrame(comparison.rows)["test_f1"].dropna().tolist() == pytest.approx([0.02] * 4)
     header, _, first, second, *_ = str(comparison).splitlines()
     assert header.endswith("| s in all | test f1 |")
     assert first.endswith("| 0.020 |")
     assert {line.count("|") for line in (header, first, second)} == {header.count("|")}
-    assert not any("alone" in name or "loss" in name for name in map(str, comparison.rows) if name != "train_loss")
+    assert not any("alone" in name or "loss" in name for name in comparison.rows[0] if name != "train_loss")
 
 
 def test_another_kind_of_model_that_logs_little_is_compared(tmp_path: Path) -> None:

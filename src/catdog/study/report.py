@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,7 @@ class Report:
     """
 
     settings: list[Setting]
-    rows: pd.DataFrame
+    rows: list[dict[str, Any]]
     verdicts: list[Verdict]
 
     @property
@@ -83,7 +84,7 @@ class Report:
     def save(self, folder: Path) -> None:
         """Write comparison.csv, comparison.md and comparison.png."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.rows.to_csv(folder / "comparison.csv", index=False)
+        pd.DataFrame(self.rows).to_csv(folder / "comparison.csv", index=False)
         text = str(self)
         if finished := [setting for setting in self.settings if setting.runs]:
             curves = [(setting.net, setting.epochs, [run["history"] for run in setting.runs]) for setting in finished]

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from catdog.statistics import mean_accuracy
 from catdog.study.settings import Setting
@@ -34,7 +33,7 @@ COLUMNS = {
 }  # of the Markdown table: title and cell; comparison.csv has the numbers
 
 
-def table(settings: Sequence[Setting]) -> pd.DataFrame:
+def table(settings: Sequence[Setting]) -> list[dict[str, Any]]:
     """Make one row per setting; accuracies are fractions, times are seconds.
 
     A tested metric besides accuracy and loss has a column, such as `test_f1`, if all finished runs have it. A row for
@@ -49,7 +48,7 @@ def table(settings: Sequence[Setting]) -> pd.DataFrame:
             rows.append(head | {"status": "finished"} | _numbers(setting, further))
         outcomes = Counter(f"{other['status']}: {other['reason']}" for other in setting.others)
         rows += [head | {"status": status, "runs": runs} for status, runs in outcomes.items()]
-    return pd.DataFrame(rows)
+    return rows
 
 
 def _numbers(setting: Setting, further: Sequence[str]) -> dict[str, Any]:
@@ -98,25 +97,20 @@ def start_of_learning(history: Sequence[dict[str, Any]], majority: float) -> flo
     return float(next(starts, math.inf))
 
 
-def to_markdown(rows: pd.DataFrame) -> str:
+def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
     """Format the table for people."""
-    further = [name for name in map(str, rows) if name.startswith("test_") and not name.startswith("test_acc")]
+    names = {name for row in rows for name in row}
+    further = sorted(name for name in names if name.startswith("test_") and not name.startswith("test_acc"))
     columns = COLUMNS | {name.replace("_", " ", 1): f"{{{name}:.3f}}" for name in further}
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for row in rows.to_dict("records"):
+    for row in rows:
         if row["status"] == "finished":
-            cells = [cell.format_map(_whole(row)) for cell in columns.values()]
+            cells = [cell.format_map(row) for cell in columns.values()]
         else:
-            cells = [str(row[name]) for name in ("net", "epochs", "accelerator")]
-            cells += [f"{row['runs']:.0f}", str(row["status"])] + [""] * (len(columns) - 5)
+            cells = [str(row[name]) for name in ("net", "epochs", "accelerator", "runs", "status")]
+            cells += [""] * (len(columns) - len(cells))
         lines.append("| " + " | ".join(map(_readable, cells)) + " |")
     return "\n".join(lines) + "\n"
-
-
-def _whole(row: dict[Any, Any]) -> dict[Any, Any]:
-    """Turn counts back into whole numbers: pandas makes floats of columns that unfinished runs have no value for."""
-    names = ("runs", "depth", "parameters", "seeds", "folds", "dead_nets")
-    return row | {name: int(row[name]) for name in names}
 
 
 def _readable(cell: str) -> str:
