@@ -78,7 +78,7 @@ def test_mistakes_come_most_confident_first(most: int, monkeypatch: pytest.Monke
     labels = torch.tensor([0.0, 0.0, 1.0, 1.0])
     probabilities = torch.tensor([0.9, 0.2, 0.01, 0.4])
     photos = torch.arange(4, dtype=torch.uint8).reshape(4, 1, 1, 1).expand(4, 3, 2, 2)
-    figures.mistakes(photos, labels, probabilities, ("cat", "dog"), most)
+    figures.mistakes(photos.__getitem__, labels, probabilities, ("cat", "dog"), most)
     shown, captions, title = seen
     assert captions == ["dog as cat, 99%", "cat as dog, 90%", "dog as cat, 60%"][:most]
     assert [photo.getpixel((0, 0))[0] for photo in shown] == [2, 0, 3][:most]
@@ -112,7 +112,7 @@ def test_captions_of_a_contact_sheet_stay_in_their_columns(captions: list[str]) 
 
 def test_no_mistake_is_an_empty_sheet() -> None:
     photo = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
-    sheet = figures.mistakes(photo, torch.tensor([1.0]), torch.tensor([0.9]), ("cat", "dog"))
+    sheet = figures.mistakes(photo.__getitem__, torch.tensor([1.0]), torch.tensor([0.9]), ("cat", "dog"))
     assert sheet.height < 100
 
 
