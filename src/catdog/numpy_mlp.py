@@ -9,18 +9,13 @@ The conventions of this file (`docs/from-scratch.md` derives its formulas):
   mean loss. So the mean's 1/m is in `linear_backward`, where photos are summed, and nowhere else.
 - No function changes its arguments. Arguments that make no sense raise a ValueError.
 
-One training step, which `NumpyMLP` wraps for those who know scikit-learn:
-
-    logits, caches = forward(X, parameters)
-    loss = bce(logits, labels)
-    gradients = backward(bce_backward(logits, labels), caches)
-    parameters = sgd_update(parameters, gradients, lr=0.01)
+`NumpyMLP` wraps the functions for those who know scikit-learn; its `partial_fit` is one training step.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -101,9 +96,10 @@ def forward(X: ArrayLike, parameters: Layers, activation: str = "relu") -> tuple
     """All layers, `activation` in the hidden ones: from X (features, m) the logits (1, m), and a cache per layer."""
     if not parameters:
         raise ValueError("parameters: got an empty list; allowed is one (W, b) or more, such as `fit` leaves")
-    A, caches = np.asarray(X, dtype=np.float64), []
-    for number, (W, b) in enumerate(parameters, start=1):
-        A, cache = layer_forward(A, W, b, activation if number < len(parameters) else "identity")
+    A = np.asarray_chkfinite(X, dtype=np.float64)
+    caches: list[Cache] = []
+    for W, b in parameters:
+        A, cache = layer_forward(A, W, b, activation if len(caches) < len(parameters) - 1 else "identity")
         caches.append(cache)
     return A, caches
 
@@ -171,23 +167,20 @@ class NumpyMLP:
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Train from new initial weights, in batches drawn anew in every epoch."""
-        photos, labels = _check_photos(X), _check_labels(y, np.shape(X)[:1])
-        rng = np.random.default_rng(self.seed)
-        self.parameters, self.loss_curve_ = initial_parameters([photos.shape[1], *self.hidden, 1], rng), []
+        photos, labels = np.asarray_chkfinite(X), _check_labels(y, np.shape(X)[:1])
+        rng = np.random.default_rng((self.seed, 1))  # another one than the initial weights'
+        self.parameters, self.loss_curve_ = [], []
         for _ in range(self.epochs):
-            order, losses = rng.permutation(len(photos)), 0.0
-            for rows in np.split(order, range(self.batch_size, len(photos), self.batch_size)):
-                losses += self.partial_fit(photos[rows], labels[rows]).loss_ * len(rows)
-            self.loss_curve_.append(losses / len(photos))
+            batches = np.split(rng.permutation(len(photos)), range(self.batch_size, len(photos), self.batch_size))
+            losses = [self.partial_fit(photos[rows], labels[rows]).loss_ * len(rows) for rows in batches]
+            self.loss_curve_.append(sum(losses) / len(photos))
         return self
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """One step of gradient descent with these photos as the batch, from the present weights or else new ones."""
-        photos, labels = _check_photos(X), np.asarray(y)[np.newaxis]
-        if not self.parameters:
-            rng = np.random.default_rng(self.seed)
-            self.parameters = initial_parameters([photos.shape[1], *self.hidden, 1], rng)
-        logits, caches = forward(photos.T, self.parameters, self.activation)
+        widths, labels = [np.shape(X)[-1], *self.hidden, 1], np.asarray(y)[np.newaxis]
+        self.parameters = self.parameters or initial_parameters(widths, np.random.default_rng(self.seed))
+        logits, caches = forward(np.transpose(X), self.parameters, self.activation)
         self.loss_ = bce(logits, labels)
         gradients = backward(bce_backward(logits, labels), caches)
         self.parameters = sgd_update(self.parameters, gradients, self.lr)
@@ -195,7 +188,7 @@ class NumpyMLP:
 
     def predict_proba(self, X: ArrayLike) -> Floats:
         """Probabilities of class 0 and class 1, (photos, 2)."""
-        logits, _ = forward(_check_photos(X).T, self.parameters, self.activation)
+        logits, _ = forward(np.transpose(X), self.parameters, self.activation)
         return sigmoid(np.vstack([-logits, logits])).T
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
@@ -218,10 +211,3 @@ def _check_labels(labels: ArrayLike, shape: tuple[int, ...]) -> Floats:
     if (wrong := y[(y != 0) & (y != 1)]).size or not y.size:
         raise ValueError(f"labels: got {np.unique(wrong)[:5]}; allowed are 0 and 1")
     return y.astype(np.float64)
-
-
-def _check_photos(X: ArrayLike) -> NDArray[Any]:
-    photos = np.asarray(X)
-    if photos.ndim != 2 or photos.dtype.kind not in "biuf" or not np.isfinite(photos).all():
-        raise ValueError(f"X: got {photos.dtype} {photos.shape}; allowed are finite numbers, (photos, features)")
-    return photos

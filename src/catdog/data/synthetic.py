@@ -9,8 +9,7 @@ dark fur on light ground, so the mean cat and the mean dog are nearly the same p
 import cmath
 import colorsys
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.random import Generator
@@ -23,8 +22,9 @@ MOST = 10_000_000  # photos
 VERSION = 1  # of the drawings: to be raised when any pixel changes
 OVERSAMPLING = 2  # drawn this many times larger, then resized as a photo is
 
-Color = tuple[int, int, int]
-Points = Sequence[tuple[float, float]]
+Color = tuple[int, ...]
+Points = list[tuple[float, float]]  # in units of the head's radius, from its centre
+Shape = tuple[Points, Color, float]  # a line of this width; of width 0, a polygon
 
 
 class SyntheticSource:
@@ -56,60 +56,20 @@ class SyntheticSource:
         return (pixels + noise).clip(0, 255).astype(np.uint8)
 
 
-@dataclass(frozen=True)
-class Pencil:
-    """Draws shapes given in units of the head's radius from its centre, turned, scaled and shifted by a pose."""
-
-    draw: ImageDraw.ImageDraw
-    center: tuple[float, float]
-    radius: float
-    angle: float
-
-    def polygon(self, points: Points, color: Color) -> None:
-        """Fill a polygon."""
-        self.draw.polygon(self._place(points), fill=color)
-
-    def line(self, points: Points, color: Color, width: float) -> None:
-        """Draw a line through the points, at least one pixel wide."""
-        self.draw.line(self._place(points), fill=color, width=max(1, round(width * self.radius)))
-
-    def ellipse(self, x: float, y: float, a: float, b: float, color: Color, tilt: float = 0) -> None:
-        """Fill an ellipse around (x, y) with half-axes a and b, tilted clockwise by `tilt` radians."""
-        turns = np.linspace(0, 2 * math.pi, 28, endpoint=False)
-        outline = complex(x, y) + (a * np.cos(turns) + 1j * b * np.sin(turns)) * cmath.rect(1, tilt)
-        self.polygon([(point.real, point.imag) for point in outline.tolist()], color)
-
-    def _place(self, points: Points) -> list[tuple[float, float]]:
-        cos, sin = math.cos(self.angle) * self.radius, math.sin(self.angle) * self.radius
-        return [(self.center[0] + x * cos - y * sin, self.center[1] + x * sin + y * cos) for x, y in points]
-
-
-@dataclass(frozen=True)
-class Coat:
-    """An animal's colours."""
-
-    fur: Color
-    shade: Color  # body, outer ear
-    detail: Color  # eyes' pupils, nose, mouth
-    inner: Color  # inner ear, muzzle
-
-
 def draw_photo(rng: Generator, is_dog: bool, image_size: int) -> Image.Image:
     """Draw one RGB picture of `image_size` pixels square, without noise."""
     light_fur = rng.random() < 0.5
     photo = _ground(rng, image_size, (0.08, 0.4) if light_fur else (0.6, 0.92))
     draw = ImageDraw.Draw(photo)
-    pencil = Pencil(
-        draw,
-        center=(image_size * rng.uniform(0.3, 0.7), image_size * rng.uniform(0.32, 0.64)),
-        radius=image_size * rng.uniform(0.15, 0.31),
-        angle=rng.normal(0, math.radians(15)),
-    )
-    fur = _color(rng, (0.62, 0.88) if light_fur else (0.12, 0.38))
-    detail = _color(rng, (0.02, 0.12) if light_fur else (0.82, 0.95), saturation=(0, 0.3))
-    coat = Coat(fur, _blend(fur, detail, 0.8), detail, _blend(fur, detail, 0.62))
-    pencil.ellipse(rng.uniform(-0.5, 0.5), 1.9, rng.uniform(0.9, 1.25), rng.uniform(1.2, 1.6), coat.shade)  # the body
-    (_dog if is_dog else _cat)(pencil, rng, coat)
+    left, top = image_size * rng.uniform(0.3, 0.7), image_size * rng.uniform(0.32, 0.64)
+    radius, angle = image_size * rng.uniform(0.15, 0.31), rng.normal(0, math.radians(15))
+    cos, sin = math.cos(angle) * radius, math.sin(angle) * radius
+    for points, color, width in _animal(rng, is_dog, light_fur):
+        placed = [(left + x * cos - y * sin, top + x * sin + y * cos) for x, y in points]
+        if width:
+            draw.line(placed, fill=color, width=max(1, round(width * radius)))
+        else:
+            draw.polygon(placed, fill=color)
     for _ in range(rng.integers(0, 4)):  # things in front
         color = _color(rng, (0.1, 0.9))
         start = rng.uniform(0, image_size, 2)
@@ -121,23 +81,12 @@ def draw_photo(rng: Generator, is_dog: bool, image_size: int) -> Image.Image:
     return photo
 
 
-def _color(rng: Generator, lightness: tuple[float, float], saturation: tuple[float, float] = (0.1, 0.6)) -> Color:
-    red, green, blue = colorsys.hls_to_rgb(rng.random(), rng.uniform(*lightness), rng.uniform(*saturation))
-    return round(red * 255), round(green * 255), round(blue * 255)
-
-
-def _blend(one: Color, other: Color, share: float) -> Color:
-    """Mix `share` of `one` with the rest of `other`."""
-    red, green, blue = (round(share * a + (1 - share) * b) for a, b in zip(one, other, strict=True))
-    return red, green, blue
-
-
 def _ground(rng: Generator, image_size: int, lightness: tuple[float, float]) -> Image.Image:
     """Draw a slanting gradient with blots and stripes."""
-    left, right = np.array(_color(rng, lightness)), np.array(_color(rng, lightness))
+    left, right = np.array([_color(rng, lightness), _color(rng, lightness)])
     turn = rng.uniform(0, 2 * math.pi)
     steps = np.linspace(-0.5, 0.5, 16)  # drawn small and enlarged, which is much faster
-    ramp = np.clip(0.5 + steps[:, None] * math.sin(turn) + steps[None, :] * math.cos(turn), 0, 1)[..., None]
+    ramp = np.clip(0.5 + steps[:, None] * math.sin(turn) + steps * math.cos(turn), 0, 1)[..., None]
     photo = Image.fromarray((left * ramp + right * (1 - ramp)).astype(np.uint8))
     photo = photo.resize((image_size, image_size), Image.Resampling.BILINEAR)
     draw = ImageDraw.Draw(photo)
@@ -152,39 +101,61 @@ def _ground(rng: Generator, image_size: int, lightness: tuple[float, float]) -> 
     return photo
 
 
-def _cat(pencil: Pencil, rng: Generator, coat: Coat) -> None:
+def _color(rng: Generator, lightness: tuple[float, float], saturation: tuple[float, float] = (0.1, 0.6)) -> Color:
+    red, green, blue = colorsys.hls_to_rgb(rng.random(), rng.uniform(*lightness), rng.uniform(*saturation))
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _ellipse(x: float, y: float, a: float, b: float, tilt: float = 0) -> Points:
+    """Outline an ellipse around (x, y) with half-axes a and b, tilted clockwise by `tilt` radians."""
+    turns = np.linspace(0, 2 * math.pi, 28, endpoint=False)
+    outline = complex(x, y) + (a * np.cos(turns) + 1j * b * np.sin(turns)) * cmath.rect(1, tilt)
+    return [(point.real, point.imag) for point in outline.tolist()]
+
+
+def _animal(rng: Generator, is_dog: bool, light_fur: bool) -> Iterator[Shape]:
+    """Yield the shapes of a body and a head, from the back to the front."""
+    fur = _color(rng, (0.62, 0.88) if light_fur else (0.12, 0.38))
+    detail = _color(rng, (0.02, 0.12) if light_fur else (0.82, 0.95), saturation=(0, 0.3))
+    shade, inner = (
+        tuple(round(share * a + (1 - share) * b) for a, b in zip(fur, detail, strict=True)) for share in (0.8, 0.62)
+    )
+    yield _ellipse(rng.uniform(-0.5, 0.5), 1.9, rng.uniform(0.9, 1.25), rng.uniform(1.2, 1.6)), shade, 0
+    yield from _dog(rng, fur, detail, inner) if is_dog else _cat(rng, fur, detail, inner, shade)
+
+
+def _cat(rng: Generator, fur: Color, detail: Color, inner: Color, shade: Color) -> Iterator[Shape]:
     """Pointed ears, slit eyes, a small nose, whiskers."""
     tip = rng.uniform(1.35, 1.7)  # the ears' height
     for side in (-1, 1):
         spread = rng.uniform(0.72, 0.95)
-        pencil.polygon([(side * 0.95, -0.25), (side * spread, -tip), (side * 0.15, -0.85)], coat.shade)
-        pencil.polygon([(side * 0.8, -0.5), (side * spread * 0.95, -tip * 0.88), (side * 0.33, -0.85)], coat.inner)
-    pencil.ellipse(0, 0, 1.05, 0.92, coat.fur)
+        yield [(side * 0.95, -0.25), (side * spread, -tip), (side * 0.15, -0.85)], shade, 0
+        yield [(side * 0.8, -0.5), (side * spread * 0.95, -tip * 0.88), (side * 0.33, -0.85)], inner, 0
+    yield _ellipse(0, 0, 1.05, 0.92), fur, 0
     iris = _color(rng, (0.5, 0.7), saturation=(0.5, 0.9))
     opening = rng.uniform(0.15, 0.24)
     for side in (-1, 1):
-        pencil.ellipse(side * 0.42, -0.12, 0.24, opening, iris, tilt=-side * 0.25)
-        pencil.ellipse(side * 0.42, -0.12, 0.06, opening, coat.detail)
-    pencil.polygon([(-0.12, 0.25), (0.12, 0.25), (0, 0.4)], coat.detail)
-    for side in (-1, 1):
-        pencil.line([(0, 0.4), (side * 0.1, 0.54), (side * 0.27, 0.55)], coat.detail, 0.045)
+        yield _ellipse(side * 0.42, -0.12, 0.24, opening, tilt=-side * 0.25), iris, 0
+        yield _ellipse(side * 0.42, -0.12, 0.06, opening), detail, 0
+        yield [(0, 0.4), (side * 0.1, 0.54), (side * 0.27, 0.55)], detail, 0.045
         for rise in (-0.16, 0.02, 0.2):
             reach = rng.uniform(1.25, 1.6)
-            pencil.line([(side * 0.28, 0.42 + rise * 0.4), (side * reach, 0.4 + rise * 1.6)], coat.detail, 0.035)
+            yield [(side * 0.28, 0.42 + rise * 0.4), (side * reach, 0.4 + rise * 1.6)], detail, 0.035
+    yield [(-0.12, 0.25), (0.12, 0.25), (0, 0.4)], detail, 0
 
 
-def _dog(pencil: Pencil, rng: Generator, coat: Coat) -> None:
+def _dog(rng: Generator, fur: Color, detail: Color, inner: Color) -> Iterator[Shape]:
     """Floppy ears, round eyes, a long muzzle with a large nose, mostly the tongue out."""
-    pencil.ellipse(0, -0.05, 0.92, 1.0, coat.fur)
+    yield _ellipse(0, -0.05, 0.92, 1.0), fur, 0
     for side in (-1, 1):
-        pencil.ellipse(side * rng.uniform(0.9, 1.05), 0.1, 0.3, rng.uniform(0.7, 0.95), coat.inner, tilt=-side * 0.25)
+        yield _ellipse(side * rng.uniform(0.9, 1.05), 0.1, 0.3, rng.uniform(0.7, 0.95), -side * 0.25), inner, 0
     iris = _color(rng, (0.5, 0.7))
-    for side in (-1, 1):
-        pencil.ellipse(side * 0.36, -0.3, 0.15, 0.16, iris)
-        pencil.ellipse(side * 0.36, -0.3, 0.1, 0.11, coat.detail)
+    for x in (-0.36, 0.36):
+        yield _ellipse(x, -0.3, 0.15, 0.16), iris, 0
+        yield _ellipse(x, -0.3, 0.1, 0.11), detail, 0
     if rng.random() < 0.7:
-        pencil.ellipse(rng.uniform(-0.1, 0.1), 1.0, 0.17, rng.uniform(0.25, 0.42), (214, 92, 108))
-    pencil.ellipse(0, 0.5, 0.5, rng.uniform(0.45, 0.6), coat.inner)
-    pencil.ellipse(0, 0.26, 0.24, 0.17, coat.detail)
-    pencil.line([(0, 0.4), (0, 0.66)], coat.detail, 0.05)
-    pencil.line([(-0.3, 0.68), (0, 0.76), (0.3, 0.68)], coat.detail, 0.05)
+        yield _ellipse(rng.uniform(-0.1, 0.1), 1.0, 0.17, rng.uniform(0.25, 0.42)), (214, 92, 108), 0
+    yield _ellipse(0, 0.5, 0.5, rng.uniform(0.45, 0.6)), inner, 0
+    yield _ellipse(0, 0.26, 0.24, 0.17), detail, 0
+    yield [(0, 0.4), (0, 0.66)], detail, 0.05
+    yield [(-0.3, 0.68), (0, 0.76), (0.3, 0.68)], detail, 0.05

@@ -2,7 +2,7 @@
 
 from catdog.figures.curves import TRAIN_COLOR, VAL_COLOR, comparison, curves
 from catdog.figures.networks import network_diagram, weight_pictures
-from catdog.figures.photos import SIDE, contact_sheet, mistakes, mistakes_sheet, worst_mistakes
+from catdog.figures.photos import SIDE, contact_sheet, mistakes
 
 __all__ = [
     "SIDE",
@@ -12,8 +12,6 @@ __all__ = [
     "contact_sheet",
     "curves",
     "mistakes",
-    "mistakes_sheet",
     "network_diagram",
     "weight_pictures",
-    "worst_mistakes",
 ]

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike, NDArray
 
 History = Sequence[dict[str, Any]]  # a row for every step at which an epoch or a validation ended
 TRAIN_COLOR, VAL_COLOR = "tab:blue", "tab:orange"
@@ -29,11 +28,8 @@ def curves(replicas: Sequence[dict[str, Any]], title: str, baseline: float) -> F
     loss, accuracy = figure.subplots(1, 2)
     for axes, name, label in ((loss, "loss", "binary cross-entropy"), (accuracy, "acc", "accuracy")):
         for part, color, word in (("train", TRAIN_COLOR, "training"), ("val", VAL_COLOR, "validation")):
-            numbers, values = _metric(histories, f"{part}/{name}")
-            if len(numbers):
-                _mean_and_spread(
-                    axes, numbers, values, color=color, marker="o" if len(numbers) == 1 else "", label=word
-                )
+            if any(f"{part}/{name}" in row for history in histories for row in history):
+                _plot_mean(axes, histories, f"{part}/{name}", color=color, label=word)
         stars = [(_epoch(row, histories[0]), row[f"val/{name}"]) for row in tested if f"val/{name}" in row]
         size = 12 if len(tested) == 1 else 7
         axes.plot(*np.reshape(stars, (-1, 2)).T, "*", color=VAL_COLOR, markersize=size, label="tested weights")
@@ -57,10 +53,10 @@ def comparison(settings: Sequence[tuple[str, int, Sequence[History]]], baseline:
     words = {"train/loss": "training loss", "val/acc": "validation accuracy"}
     for axes, (name, word) in zip(figure.subplots(1, 2), words.items(), strict=True):
         for net, epochs, histories in settings:
-            numbers, values = _metric(histories, name)
-            style = "-" if epochs == max(count for other, count, _ in settings if other == net) else ":"
-            label = f"{net}, {epochs} epochs, {len(values)} runs"
-            _mean_and_spread(axes, numbers, values, style, color=f"C{nets.index(net)}", label=label)
+            longest = max(count for other, count, _ in settings if other == net)
+            label = f"{net}, {epochs} epochs, {len(histories)} runs"
+            style = "-" if epochs == longest else ":"
+            _plot_mean(axes, histories, name, linestyle=style, color=f"C{nets.index(net)}", label=label)
         axes.axvline(10, color="gray", linestyle=":", linewidth=1)
         axes.set(xlabel="epoch", ylabel=word)
         axes.grid(alpha=0.3)
@@ -69,24 +65,17 @@ def comparison(settings: Sequence[tuple[str, int, Sequence[History]]], baseline:
     return figure
 
 
-def _metric(histories: Sequence[History], name: str) -> tuple[list[float], NDArray[np.float64]]:
-    """Select the rows that have a metric, as far as all runs have got: their epochs, and values (runs, rows)."""
-    found = [[row for row in history if name in row] for history in histories]
-    shortest = min(map(len, found))
-    epochs = [_epoch(row, histories[0]) for row in found[0][:shortest]]
-    return epochs, np.array([[row[name] for row in own[:shortest]] for own in found])
+def _plot_mean(axes: Axes, histories: Sequence[History], name: str, *, color: str, **line: Any) -> None:
+    """Plot the mean of a metric as far as all runs have got, in a band of ±1 standard deviation."""
+    rows = list(zip(*([row for row in history if name in row] for history in histories), strict=False))
+    epochs = [_epoch(row, histories[0]) for row, *_ in rows]
+    values = np.reshape([row[name] for same in rows for row in same], (-1, len(histories)))
+    mean, spread = values.mean(axis=1), values.std(axis=1)
+    axes.plot(epochs, mean, color=color, marker="o" if len(rows) == 1 else "", **line)
+    axes.fill_between(epochs, mean - spread, mean + spread, color=color, alpha=0.12, linewidth=0)
 
 
 def _epoch(row: dict[str, Any], history: History) -> float:
     """Place a row on the axis of epochs, between whole numbers if it is of a validation within one."""
     whole = next((other for other in history if "seconds" in other), history[-1])
     return row["step"] * whole["epoch"] / whole["step"]
-
-
-def _mean_and_spread(
-    axes: Axes, epochs: ArrayLike, values: NDArray[np.float64], style: str = "-", *, color: str, **line: Any
-) -> None:
-    """The mean of values, (runs, epochs), as a line in a band of ±1 standard deviation."""
-    mean, spread = values.mean(axis=0), values.std(axis=0)
-    axes.plot(epochs, mean, style, color=color, **line)
-    axes.fill_between(epochs, mean - spread, mean + spread, color=color, alpha=0.12, linewidth=0)

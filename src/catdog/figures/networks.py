@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from itertools import pairwise, product
 
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
 from torch import Tensor
-
-GAP = 3.6  # between the columns of a network's diagram, where its circles are 1.1 apart
 
 
 def weight_pictures(weights: Tensor, image_size: int) -> Tensor:
@@ -26,7 +24,7 @@ def weight_pictures(weights: Tensor, image_size: int) -> Tensor:
 
 
 def network_diagram(widths: Sequence[int], fixed: tuple[str, int] | None = None) -> Figure:
-    """A fully connected network as textbooks draw it: a column of circles per layer, arrows, and parameter counts.
+    """A fully connected network as textbooks draw it: a column of circles per layer, lines, and parameter counts.
 
     A column of more than six is abbreviated with dots.
 
@@ -35,26 +33,23 @@ def network_diagram(widths: Sequence[int], fixed: tuple[str, int] | None = None)
         fixed: name and width of a first layer that is not trained, such as `("PCA whitening", 256)`.
     """
     columns = _columns(widths, fixed)
-    right = GAP * (len(columns) - 1)
-    figure = Figure(figsize=(0.6 * (right + 5.2), 0.6 * 9.4))
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(-2, right + 3.2), ylim=(-5, 4.4))
+    figure = Figure(figsize=(2.1 * len(columns) + 0.5, 5.6), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlim=(-0.5, len(columns) - 0.1), ylim=(-3.9, 3.5))
     axes.axis("off")
-    circles = [_draw_column(axes, GAP * place, *column) for place, column in enumerate(columns)]
-    total = 0
+    heights = [_draw_column(axes, place, *column) for place, column in enumerate(columns)]
+    counts = []
     for place, ((before, *_), (after, *_)) in enumerate(pairwise(columns)):
-        layer = place + (fixed is None)
-        for start, end in product(circles[place], circles[place + 1]):
-            _arrow(axes, start, end, "-" if layer else "--")
-        text = "set before training,\nnot counted"
-        if layer:
-            count = (before + 1) * after
-            total += count
-            text = f"$W^{{[{layer}]}}$: {after:,} × {before:,}\n$b^{{[{layer}]}}$: {after:,}\n{count:,} parameters"
-        axes.text(GAP * (place + 0.5), -3.5, text, ha="center", va="top")
-    _arrow(axes, (right, 0), (right + 1.9, 0))
-    axes.text(right + 1.5, 0, "$\\sigma(z)$", va="center", fontsize=13)
-    axes.text(right + 1.2, -3.5, f"in all\n{total:,} parameters", ha="center", va="top", weight="bold")
+        if place or fixed is None:
+            counts.append((before + 1) * after)
+            layer = f"^{{[{len(counts)}]}}$"
+            text = f"$W{layer}: {after:,} × {before:,}\n$b{layer}: {after:,}\n{counts[-1]:,} parameters"
+        else:
+            text = "set before training,\nnot counted"
+        axes.text(place + 0.5, -3, text, ha="center", va="top")
+        ends = np.transpose(list(product(*heights[place : place + 2])))
+        axes.plot([place, place + 1], ends, "-" if counts else "--", color="0.6", linewidth=0.7, zorder=0)
+    axes.text(len(columns) - 0.5, -3, f"total\n{sum(counts):,} parameters", ha="center", va="top", weight="bold")
     return figure
 
 
@@ -67,28 +62,17 @@ def _columns(widths: Sequence[int], fixed: tuple[str, int] | None) -> list[tuple
         columns.append((width, f"{name}\n{width:,} number{'s' * (width > 1)}", "u", "tab:gray"))
     for layer, width in enumerate(hidden, start=1):
         columns.append((width, f"hidden layer {layer}\n{width:,} × ReLU", f"a^{{[{layer}]}}", "tab:blue"))
-    return [*columns, (outputs, f"output\n{outputs} number", "z", "tab:orange")]
+    return [*columns, (outputs, "output\n1 number, then $\\sigma(z_1)$", "z", "tab:orange")]
 
 
-def _draw_column(axes: Axes, x: float, width: int, heading: str, symbol: str, color: str) -> list[tuple[float, float]]:
-    """One column of circles below its heading; returns their centers."""
-    axes.text(x, 3.4, heading, ha="center", va="bottom", fontsize=11)
-    numbers = list(range(1, width + 1)) if width <= 6 else [1, 2, 3, None, width - 1, width]
-    centers = []
-    for row, number in enumerate(numbers):
-        y = 1.1 * ((len(numbers) - 1) / 2 - row)
-        if number is None:
-            axes.text(x, y, "$\\vdots$", ha="center", va="center", fontsize=12)
-            continue
-        centers.append((x, y))
-        axes.add_patch(Circle((x, y), 0.42, facecolor="white", edgecolor=color, linewidth=1.6, zorder=2))
-        label = f"${symbol}_{{{number}}}$" if width > 1 else f"${symbol}$"
-        left, align = (x - 0.6, "right") if symbol == "x" else (x, "center")
-        size = 10 if number > 99 and symbol != "x" else 12  # three digits and more are wider than a circle
-        axes.text(left, y, label, ha=align, va="center", fontsize=size, zorder=3)
+def _draw_column(axes: Axes, place: int, width: int, heading: str, symbol: str, color: str) -> list[float]:
+    """One column of circles below its heading; returns their heights."""
+    axes.text(place, 3, heading, ha="center", fontsize=11)
+    numbers = list(range(1, width + 1)) if width <= 6 else [1, 2, 3, 0, width - 1, width]  # 0: the dots
+    heights = {number: (len(numbers) - 1) / 2 - row for row, number in enumerate(numbers)}
+    for number, height in heights.items():
+        label = f"${symbol}_{{{number}}}$" if number else "$\\vdots$"
+        axes.text(place, height, label, ha="center", va="center", fontsize=10)
+    centers = [height for number, height in heights.items() if number]
+    axes.scatter([place] * len(centers), centers, s=1200, facecolor="white", edgecolor=color, linewidth=1.6)
     return centers
-
-
-def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], line: str = "-") -> None:
-    style = {"arrowstyle": "-|>,head_length=0.35,head_width=0.15", "color": "0.6", "linewidth": 0.7, "shrinkB": 19}
-    axes.annotate("", end, start, arrowprops=style | {"linestyle": line}, zorder=1)

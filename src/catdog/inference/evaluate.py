@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from catdog import figures
@@ -22,8 +21,6 @@ from catdog.inference.predictor import Predictor
 from catdog.inference.runs import FinishedRun, locate
 from catdog.model.metrics import mean_logits
 from catdog.names import net_title, shown
-
-MOST_MISTAKES = 16  # on the sheet
 
 
 @dataclass(frozen=True)
@@ -162,10 +159,11 @@ def _count_trained_on(sample: Sample, run: FinishedRun | None) -> int | None:
 def _save(folder: Path, record: dict[str, Any], sample: Sample, logits: Tensor) -> None:
     """Write the pictures, and last of all `evaluation.json`."""
     probabilities = mean_logits(logits, dim=0).sigmoid()
-    worst = figures.worst_mistakes(sample.labels, probabilities)
-    shown_rows = sample.rows[worst[:MOST_MISTAKES]].tolist()
-    pictures = [Image.fromarray(sample.source.read(row, figures.SIDE)) for row in shown_rows]
-    sheet = figures.mistakes_sheet(pictures, worst, sample.labels, probabilities, record["class_names"])
+    rows = sample.rows.tolist()
+    sheet = figures.mistakes(
+        lambda position: sample.source.read(rows[position], figures.SIDE),
+        sample.labels, probabilities, record["class_names"],
+    )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     draw_evaluation(record, logits, sample.labels).savefig(folder / "evaluation.png", dpi=110)
     sheet.save(folder / "mistakes.png")

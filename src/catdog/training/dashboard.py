@@ -42,7 +42,7 @@ def fill_dashboard(
     tested = probabilities.shape[1]
     if tested:
         pixels = data.store.pixels[data.test.rows[:tested]]
-        picture = mistakes(pixels, data.test.labels[:tested], probabilities.mean(0), data.class_names)
+        picture = mistakes(pixels.__getitem__, data.test.labels[:tested], probabilities.mean(0), data.class_names)
         writer.add_image("test/mistakes", np.asarray(picture), steps, dataformats="HWC")
     names = ("net", "seed", "depth", "parameters", "epochs", "accelerator")
     hyperparameters = {name: metrics[name] for name in names} | {"replicas": len(metrics["replicas"])}
