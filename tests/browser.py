@@ -6,24 +6,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 
 class Page:
-    """One tab, driven through a browser's pipes.
+    """One tab, driven through a browser's pipes; `requested` are the addresses that it has asked for so far."""
 
-    Attributes:
-        requested: addresses that the page has asked for so far.
-    """
-
-    def __init__(self, commands: IO[bytes], answers: IO[bytes]) -> None:
+    def __init__(self, commands: Any, answers: Any) -> None:
         self.requested: list[str] = []
         self._commands, self._answers, self._number = commands, answers, 0
         self._session: dict[str, str] = {}
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = {"sessionId": self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
-        for domain in ("Page", "Network", "DOM"):
-            self.call(f"{domain}.enable")
+        self.call("Network.enable")
 
     def call(self, method: str, **arguments: Any) -> Any:
         """Call a method of the protocol and return its result; requests that the page has made are noted."""
@@ -59,9 +54,8 @@ class Page:
 
     def upload(self, path: Path) -> None:
         """Give a file to the page's only file input."""
-        root = self.call("DOM.getDocument")["root"]["nodeId"]
-        place = self.call("DOM.querySelector", nodeId=root, selector="input[type=file]")["nodeId"]
-        self.call("DOM.setFileInputFiles", nodeId=place, files=[str(path.resolve())])
+        place = self.call("Runtime.evaluate", expression="document.querySelector('input[type=file]')")["result"]
+        self.call("DOM.setFileInputFiles", objectId=place["objectId"], files=[str(path.resolve())])
 
 
 @contextmanager
@@ -73,8 +67,6 @@ def browsing(browser: str, profile: Path) -> Iterator[Page]:
         ["sh", "-c", pipes, "sh", browser, *flags, f"--user-data-dir={profile}"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
-        assert process.stdin
-        assert process.stdout
         try:
             yield Page(process.stdin, process.stdout)
         finally:

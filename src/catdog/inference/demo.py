@@ -154,11 +154,12 @@ def page(model: Predictor, name: str) -> gr.Blocks:
 
 
 def local_only(request: Request) -> None:
-    """Refuse what comes by another name than this machine's, from another site's page, or is larger than a photo."""
-    origin = request.headers.get("origin")
-    if request.url.hostname not in (HOST, "localhost") or origin not in (None, f"http://{request.url.netloc}"):
+    """Refuse requests by another name than this machine's, from another site's page, or larger than a photo."""
+    headers = request.headers
+    own = headers.get("origin", f"http://{request.url.netloc}") == f"http://{request.url.netloc}"
+    if not own or request.url.hostname not in (HOST, "localhost"):
         raise HTTPException(403, "this page is for this machine alone")
-    if int(request.headers.get("content-length", 0)) > (MOST_MB + 1) * 2**20:  # also of many files at once
+    if "transfer-encoding" in headers or int(headers.get("content-length", 0)) > (MOST_MB + 1) * 2**20:  # of all files
         raise HTTPException(413, f"at most {MOST_MB} MB")
 
 
