@@ -1,7 +1,6 @@
 """The published sets, from small archives of the same structure on this machine, with the faults of servers."""
 
 import os
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,37 +16,33 @@ from conftest import TrainPy
 from mirror import Mirror
 
 
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "PAUSES", (0, 0, 0, 0))
-
-
 class Published(NamedTuple):
-    """Photos in an archive on a server, and the folder that gets them."""
+    """A photo in an archive on a server, and the folder that gets it."""
 
     mirror: Mirror
     archive: Archive
-    photos: dict[str, bytes]
+    photo: bytes
     root: Path
 
     def obtain(self, **pins: Any) -> None:
         obtain([replace(self.archive, **pins)], self.root)
 
     def is_there(self, *others: str) -> bool:
-        """Tell if the folder has the photos, and nothing else is left but the lock and `others`."""
-        photos = {path.name: path.read_bytes() for path in (self.root / "photos").iterdir()}
-        return photos == self.photos and {path.name for path in self.root.iterdir()} == {"photos", ".lock", *others}
+        """Tell if the photo is there, and nothing else is left but the lock and `others`."""
+        photo = (self.root / "photos/1.jpg").read_bytes()
+        return photo == self.photo and {path.name for path in self.root.iterdir()} == {"photos", ".lock", *others}
 
 
 @pytest.fixture
-def published(mirror: Mirror, tmp_path: Path, request: pytest.FixtureRequest) -> Published:
+def published(
+    mirror: Mirror, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Published:
+    monkeypatch.setattr(download, "PAUSES", (0, 0, 0, 0))
     for folder in ("photos", "root"):
         (tmp_path / folder).mkdir()
-    photos = {f"{number}.jpg": os.urandom(20_000) for number in range(2)}
-    for name, content in photos.items():
-        (tmp_path / "photos" / name).write_bytes(content)
+    (tmp_path / "photos/1.jpg").write_bytes(photo := os.urandom(40_000))
     archive = mirror.publish(tmp_path / "photos", getattr(request, "param", "zip"))
-    return Published(mirror, archive, photos, tmp_path / "root")
+    return Published(mirror, archive, photo, tmp_path / "root")
 
 
 @pytest.mark.parametrize("published", ["zip", "gztar"], indirect=True)
@@ -140,35 +135,25 @@ def test_microsofts_broken_files_are_unreadable_and_other_files_no_photos(micros
             source.read(source.names.index(broken), 16)
 
 
-def pins(**archives: Archive) -> list[str]:
-    """A command's arguments that put archives in the place of the published ones."""
-    options = {key: {"_target_": "catdog.data.Archive"} | asdict(archive) for key, archive in archives.items()}
-    return [f"+data.source.{key}.{name}={value}" for key in options for name, value in options[key].items()]
-
-
 def test_the_command_downloads_and_trains(mirror: Mirror, oxford_root: Path, tmp_path: Path, train_py: TrainPy) -> None:
-    archives = {name: mirror.publish(oxford_root / name, "gztar") for name in ("images", "annotations")}
-    assert (
-        train_py("data=oxford_pets", *pins(**archives), "data.image_size=16", "model=logistic", "trainer=cpu").status
-        == 0
-    )
+    pins = []
+    for name in ("images", "annotations"):
+        archive = {"_target_": "catdog.data.Archive"} | asdict(mirror.publish(oxford_root / name, "gztar"))
+        pins += [f"+data.source.{name}.{key}={value}" for key, value in archive.items()]
+    assert train_py("data=oxford_pets", *pins, "data.image_size=16", "model=logistic", "trainer=cpu").status == 0
     assert len(list(tmp_path.glob("outputs/runs/*/metrics.json"))) == 1
 
 
-def test_without_the_files_the_command_says_what_to_download_by_hand(
-    mirror: Mirror, tmp_path: Path, train_py: TrainPy
-) -> None:
+def test_without_the_files_a_sentence_says_what_to_download_by_hand(mirror: Mirror, tmp_path: Path) -> None:
     refused = Archive("http://127.0.0.1:9/a.tar.gz", 1_000, "a" * 64, "images")
     absent = Archive(f"{mirror.url}/b.tar.gz", 1_000, "b" * 64, "annotations")
-    wanted = f"{refused.url} (1,000 bytes, SHA-256 {'a' * 64}) and {absent.url} (1,000 bytes, SHA-256 {'b' * 64})"
-    place = f"into the folder '{tmp_path}/outputs/photos/oxford-iiit-pet'"
-    done = train_py("data=oxford_pets", *pins(images=refused, annotations=absent))
-    assert re.fullmatch(
-        rf"catdog: no photos \(\[Errno \d+\] Connection refused\): download by hand {re.escape(wanted)} {place}",
-        str(done.status),
-    )
-    with pytest.raises(InputError, match=r"no photos \(HTTP Error 404: Not Found\)"):
-        obtain([absent], tmp_path)
-    assert train_py("data=microsoft", "data.root=null").status == (
-        "catdog: data.root must be given: the folder where the photos lie, or are downloaded to"
-    )
+    for images, annotations, reason in (
+        (refused, absent, r"\[Errno \d+\] Connection refused"),
+        (absent, refused, "HTTP Error 404: Not Found"),
+    ):
+        files = (f"{file.url} \\(1,000 bytes, SHA-256 {file.sha256}\\)" for file in (images, annotations))
+        by_hand = f"download by hand {' and '.join(files)} into the folder '{tmp_path}'"
+        with pytest.raises(InputError, match=rf"^no photos \({reason}\): {by_hand}$"):
+            OxfordPetsSource(tmp_path, images, annotations)
+    with pytest.raises(InputError, match="data.root must be given: the folder where the photos lie, or are downloaded"):
+        MicrosoftSource(None)
