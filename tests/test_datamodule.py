@@ -176,8 +176,6 @@ def test_defaults_are_enough(photo_root: Path, tmp_path: Path, monkeypatch: pyte
     ("arguments", "sentence"),
     [
         ({"batch_size": 0}, "data.batch_size must be a whole number of at least 1, got 0"),
-        ({"augment": 1}, "data.augment must be true or false, got 1"),
-        ({"split_seed": -1}, "data.split_seed must be a whole number of at least 0, got -1"),
         ({"fold": 10}, "data.fold must be .* at most 9, got 10"),
         ({"max_unreadable": 2}, "data.max_unreadable must be a number at least 0, at most 1, got 2"),
         ({"root": 2024}, "data.root must be a path, got 2024; .*: data.root=\"'2024'\""),
