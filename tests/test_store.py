@@ -4,14 +4,12 @@ import resource
 import shutil
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -188,14 +186,3 @@ def test_eight_processes_at_once_read_every_photo_once(tmp_path: Path) -> None:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 8
     assert source.reads == list(range(100))
-
-
-def test_who_waits_for_another_process_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
-    source = LoggingSource(tmp_path / "log")
-    with ThreadPoolExecutor(1) as pool, FileLock(tmp_path / f".{store_key(source, 16)}.lock"):
-        waiting = pool.submit(PixelStore.of, source, 16, tmp_path)
-        while "another process is reading the photos" not in caplog.text:
-            time.sleep(0.01)
-        assert not source.log.exists()
-    assert len(waiting.result().names) == 4
