@@ -35,7 +35,6 @@ SIZE = 12  # of the decoded photos
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (18, 24, 4), dtype=np.uint8)
 DEEP = np.arange(18 * 24, dtype=np.uint16).reshape(18, 24) * 151  # 16-bit grey levels, 0 to 65081
-DEEP_ROWS = b"".join(b"\0" + row.astype(">u2").tobytes() for row in DEEP)
 TRANSPARENT, PHOTO = Image.fromarray(NOISE), Image.fromarray(NOISE[..., :3])
 GREY, PALETTE = PHOTO.convert("L"), PHOTO.quantize(256)
 MORE: dict[str, Any] = {"save_all": True, "append_images": [PHOTO.rotate(angle) for angle in (90, 180)]}  # frames
@@ -116,9 +115,9 @@ BY_HAND: dict[str, tuple[bytes, NDArray[np.generic]]] = {
     f"orientation {number}": (saved("PNG", exif=oriented(number)), np.rot90(NOISE[..., :3], quarters)[:, ::mirror])
     for number, (quarters, mirror) in enumerate(TURNS, start=1)
 } | {
-    "16-bit grey PNG": (png(24, 18, 16, 0, DEEP_ROWS), DEEP >> 8),
+    "16-bit grey PNG": (saved("PNG", Image.fromarray(DEEP)), DEEP >> 8),
     "16-bit grey PNG with a transparent level": (
-        png(24, 18, 16, 0, DEEP_ROWS, (b"tRNS", struct.pack(">H", int(DEEP[3, 4])))),
+        saved("PNG", Image.fromarray(DEEP), transparency=int(DEEP[3, 4])),
         np.where(DEEP[3, 4] == DEEP, 255, DEEP >> 8),
     ),
     "EXIF that is no EXIF": (saved("PNG", exif=b"Exif\0\0MM\0*garbage" * 9), NOISE[..., :3]),
@@ -254,19 +253,16 @@ def test_what_the_machine_lacks_is_not_kept_as_a_fault_of_the_photo(tmp_path: Pa
 
 
 def test_large_photos_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(tmp_path / "1.jpg", png(6000, 6000, 1, 0, bytes(6000 * 751)))
-    load, alone = ImageFile.ImageFile.load, threading.Lock()
+    put(tmp_path / "1.jpg", png(6000, 6000, 1, 0, b""))
+    barrier = threading.Barrier(2)
 
-    def load_alone(photo: ImageFile.ImageFile) -> object:
-        assert alone.acquire(blocking=False)
-        try:
-            return load(photo)
-        finally:
-            alone.release()
+    def meet(photo: ImageFile.ImageFile) -> None:
+        barrier.wait(timeout=0.3)
+        raise OSError("two at once")
 
-    monkeypatch.setattr(ImageFile.ImageFile, "load", load_alone)
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(read, [tmp_path / "1.jpg"] * 4))
+    monkeypatch.setattr(ImageFile.ImageFile, "load", meet)
+    with ThreadPoolExecutor(2) as pool, pytest.raises(UnreadablePhotoError, match="BrokenBarrier"):
+        list(pool.map(read, [tmp_path / "1.jpg"] * 2))
 
 
 def test_what_may_not_be_read_is_listed_or_refused_until_it_may(unprivileged: Path) -> None:

@@ -150,12 +150,6 @@ def test_a_disk_without_room_gives_a_sentence_and_no_partial_store(tmp_path: Pat
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
-def test_a_cache_that_cannot_be_written_to_gives_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"data.cache_dir: no store .* to '.*file/cache' \(Not a directory"):
-        PixelStore.of(SyntheticSource(4), 16, tmp_path / "file" / "cache")
-
-
 def test_a_build_killed_at_any_moment_leaves_a_whole_store_or_none(tmp_path: Path) -> None:
     source, rng = SyntheticSource(count=24), np.random.default_rng(0)
     pixels = PixelStore.of(source, 16, tmp_path / "whole").pixels
