@@ -2,7 +2,6 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from catdog import CatDogDataModule
-from catdog.data import SyntheticSource, to_images
-from catdog.data.augmentation import ROTATION, SCALE, SHIFT, random_views
+from catdog.data import FolderSource, SyntheticSource, to_images
+from catdog.data.augmentation import random_views
 from catdog.errors import InputError
 from conftest import MakeData
 
@@ -54,14 +53,11 @@ class Plain(LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Linear(3 * 16 * 16, 1)
-        self.trained: list[list[int]] = []
+        self.trained: list[list[int]] = [[], []]  # in two epochs
         self.validated: list[int] = []
 
-    def on_train_epoch_start(self) -> None:
-        self.trained.append([])
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        self.trained[-1] += hashes(batch[0])
+        self.trained[self.current_epoch] += hashes(batch[0])
         return functional.binary_cross_entropy_with_logits(self.layer(batch[0].flatten(1)).squeeze(1), batch[1])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -132,32 +128,16 @@ def test_the_batches_of_two_processes_are_together_those_of_one(make_data: MakeD
         load(on_process(make_data(), 0, world_size=3))
 
 
-def views(count: int, *seeds: int) -> Tensor:
-    """Views of images whose first channel is x and second is y, from -1 to 1: pixels tell where they came from."""
+def test_views_are_mirrored_but_never_upside_down_and_reflect_what_lies_outside() -> None:
     steps = (torch.arange(32) + 0.5) / 16 - 1
-    x, y = steps.expand(32, 32), steps[:, None].expand(32, 32)
-    return random_views(torch.stack([x, y, torch.zeros(32, 32)]).expand(count, 3, 32, 32), *seeds)
-
-
-def test_views_are_mirrored_zoomed_shifted_and_turned_as_far_as_allowed() -> None:
-    seen = views(600, 0)
-    middle = seen[:, :2, 15:17, 15:17].mean((2, 3))
-    across, down = seen[:, :2, 16, 20] - seen[:, :2, 16, 12], seen[:, :2, 20, 16] - seen[:, :2, 12, 16]
-    assert 200 < (across[:, 0] < 0).sum() < 400  # mirrored
-    assert (down[:, 1] > 0).all()  # and never upside down
-    angle = torch.atan2(across[:, 1], across[:, 0].abs())
-    sizes = (across.norm(dim=1) / 0.5, SCALE), (angle, (-ROTATION, ROTATION))
-    for values, (low, high) in (*sizes, *((shift, (-SHIFT, SHIFT)) for shift in middle.T)):
-        assert values.min() == pytest.approx(low, abs=0.04 * (high - low))
-        assert values.max() == pytest.approx(high, abs=0.04 * (high - low))
-    assert seen.abs().max() <= 1  # what lies outside of the photo is its reflection
-    assert (seen[:, 0].diff(dim=2).abs().amax((1, 2)) < 0.1).all()  # and no edge is seen
-
-
-def test_every_photo_has_its_own_view_and_seeds_give_it_again() -> None:
-    assert len({tuple(corner.tolist()) for corner in views(4, 0)[:, :2, 0, 0]}) == 4
-    assert views(4, 1, 2).equal(views(4, 1, 2))
-    assert not any(views(4, 1, 2).equal(views(4, *other)) for other in ((2, 1), (1, 3), (1, 2**32 + 2), (1,)))
+    x, y = steps.expand(32, 32), steps[:, None].expand(32, 32)  # so that pixels tell where they came from
+    views = random_views(torch.stack([x, y, torch.zeros(32, 32)]).expand(600, 3, 32, 32), 0)
+    assert views.abs().max() <= 1
+    assert (views[:, 0].diff(dim=2).abs().amax((1, 2)) < 0.1).all()  # no edge is seen
+    across, down = views[:, 0, 16, 20] - views[:, 0, 16, 12], views[:, 1, 20, 16] - views[:, 1, 12, 16]
+    assert 200 < (across < 0).sum() < 400
+    assert (down > 0).all()
+    assert down.max() > 1.5 * down.min()  # zoomed
 
 
 def test_augmented_views_differ_between_batches_and_processes_and_come_again(make_data: MakeData) -> None:
@@ -176,18 +156,10 @@ def test_a_module_is_trained_on_views_and_validated_on_photos(make_data: MakeDat
     assert len({*model.trained[0], *model.trained[1], *seen(make_data())}) == 240
 
 
-def test_defaults_are_enough(photo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for data in (CatDogDataModule(root=photo_root), CatDogDataModule(SyntheticSource(count=40))):
-        assert load(data)[0][0].shape == (32, 3, 128, 128)
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         ({"batch_size": 0}, "data.batch_size must be a whole number of at least 1, got 0"),
-        ({"augment": 1}, "data.augment must be true or false, got 1"),
-        ({"split_seed": -1}, "data.split_seed must be a whole number of at least 0, got -1"),
         ({"fold": 10}, "data.fold must be .* at most 9, got 10"),
         ({"max_unreadable": 2}, "data.max_unreadable must be a number at least 0, at most 1, got 2"),
         ({"root": 2024}, "data.root must be a path, got 2024; .*: data.root=\"'2024'\""),
@@ -217,11 +189,53 @@ def test_unreadable_photos_are_left_out_up_to_the_fraction_allowed(
         make_data(root=root, max_unreadable=1).setup()
 
 
-def test_pixels_are_kept_on_a_gpu_where_they_fit(make_data: MakeData, monkeypatch: pytest.MonkeyPatch) -> None:
-    store, moves = make_data().store, Mock(side_effect=lambda values, device: values)
-    monkeypatch.setattr(Tensor, "to", lambda values, device: moves(values, device))
-    for free, moved in ((2 * store.pixels.nbytes, 2), (2 * store.pixels.nbytes - 1, 0)):
-        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, free))
-        moves.reset_mock()
-        store.on(torch.device("cuda"))
-        assert moves.call_count == moved
+PHOTOS = ["a/b.jpeg", "a/c.bmp", "a/sub/d.GIF", "a/z.webp", "b/2.JPG", "b/sub/1.png"]
+IGNORED = [
+    "a/.hidden.jpg", "a/._1.jpg", "a/Thumbs.db", "a/notes.txt", "a/jpg", "a/__MACOSX/1.jpg", "b/.git/1.jpg",
+    "b/@eaDir/1.jpg", "__MACOSX/1.jpg", ".git/1.jpg", "in-no-class.jpg",
+]  # fmt: skip
+
+
+def test_a_folder_gives_sorted_names_with_their_labels_and_ignores_what_is_no_photo(tmp_path: Path) -> None:
+    for name in PHOTOS[::-1] + IGNORED:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    source = FolderSource(tmp_path)
+    assert source.class_names == ("a", "b")
+    assert source.names == PHOTOS
+    assert source.labels == [0, 0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("folders", "sentence"),
+    [
+        (None, "no folder at '.*photos'"),
+        ([], "exactly two class sub-folders, found 0: none"),
+        (["birds", "cats", "dogs"], "found 3: 'birds', 'cats', 'dogs'"),
+        (["cats", "dogs"], "cats' has no photo"),
+    ],
+)
+def test_a_folder_that_is_not_two_classes_is_refused(tmp_path: Path, folders: list[str] | None, sentence: str) -> None:
+    for name in [] if folders is None else ["", *folders]:
+        (tmp_path / "photos" / name).mkdir()
+    with pytest.raises(InputError, match=f"data.root.*{sentence}"):
+        FolderSource(tmp_path / "photos")
+
+
+def test_a_drawn_photo_depends_on_seed_and_number_alone() -> None:
+    few, many, other = SyntheticSource(4, 3), SyntheticSource(6, 3), SyntheticSource(4, 4)
+    many.read(1, 32)  # drawing another one before changes nothing
+    np.testing.assert_array_equal(few.read(1, 32), many.read(1, 32))
+    assert (few.read(1, 32) != other.read(1, 32)).any()
+    assert (few.read(1, 32) != few.read(0, 32)).any()
+
+
+def test_drawn_cats_and_dogs_differ_in_shape_and_not_on_average() -> None:
+    source = SyntheticSource(count=400)
+    assert source.names == sorted(set(source.names))
+    assert source.labels == [0] * 200 + [1] * 200
+    photos = np.stack([source.read(index, 16) for index in range(400)])
+    assert (photos.shape, photos.dtype) == ((400, 16, 16, 3), np.uint8)
+    cat, dog = photos[:200].mean(axis=0), photos[200:].mean(axis=0)
+    assert np.abs(cat - dog).mean() < 12  # grey levels
+    assert photos.std(axis=0).mean() > 40  # of the photos themselves

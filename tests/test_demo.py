@@ -67,7 +67,7 @@ def test_the_answer_is_the_classifiers(run_of: RunOf, photo: Path, replicas: int
     assert (seen.shape, len(units)) == ((16, 16, 3), min(8, 6 * replicas))
     assert classes == pytest.approx({"cats": 1 - dogs, "dogs": dogs}, abs=1e-6)
     low, high = min(nets.probabilities), max(nets.probabilities)
-    spread = f", the mean of 3 nets ({low:.3f} to {high:.3f}, sd {nets.sd or 0:.3f})" * (replicas > 1)
+    spread = f", the mean of 3 nets ({low:.3f} to {high:.3f}, sd {sd or 0:.3f})" * (replicas > 1)
     assert told == f"Probability of dogs: {dogs:.3f}{spread}"
     for _, caption in units:
         assert re.fullmatch(r"(\d+\.\d{3} for (cats|dogs)|no contribution) · net [123], unit [1-6]", caption)

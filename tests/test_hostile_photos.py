@@ -4,7 +4,6 @@ import csv
 import errno
 import io
 import os
-import resource
 import struct
 import tempfile
 import threading
@@ -15,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -59,20 +58,10 @@ def png(width: int, height: int, depth: int, color: int, rows: bytes, *chunks: t
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
-def deep_png(levels: NDArray[np.uint16], color: int, *chunks: tuple[bytes, bytes]) -> bytes:
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
-    return png(levels.shape[1], levels.shape[0], 16, color, rows, *chunks)
-
-
 def oriented(orientation: int) -> Image.Exif:
     exif = Image.Exif()
     exif[0x0112] = orientation
     return exif
-
-
-def painted(number: int) -> bytes:
-    """A photo that differs from those of other numbers."""
-    return saved("JPEG", Image.new("RGB", (8, 8), (7 * number, 0, 0)))
 
 
 def grow(path: Path) -> None:
@@ -94,8 +83,6 @@ def put_pair(root: Path, content: Content) -> FolderSource:
 
 READABLE = {
     "JPEG": saved("JPEG"),
-    "progressive JPEG": saved("JPEG", progressive=True),
-    "grey JPEG": saved("JPEG", GREY),
     "CMYK JPEG": saved("JPEG", PHOTO.convert("CMYK")),
     "JPEG of several pictures": saved("MPO", **MORE),
     "colour profile": saved("JPEG", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()),
@@ -103,14 +90,11 @@ READABLE = {
     "JPEG with bytes after its end": saved("JPEG") + b"more" * 1000,
     "oriented JPEG": saved("JPEG", exif=oriented(6)),
     "JPEG of an orientation out of range": saved("JPEG", exif=oriented(77)),
-    "PNG": saved("PNG"),
     "black and white PNG": saved("PNG", PHOTO.convert("1")),
     "grey PNG": saved("PNG", GREY),
     "palette PNG": saved("PNG", PALETTE),
     "palette PNG with a transparent colour": saved("PNG", PALETTE, transparency=3),
-    "palette PNG with half-transparent colours": saved(
-        "PNG", PHOTO.quantize(16), transparency=bytes(range(0, 256, 16))
-    ),
+    "half-transparent palette PNG": saved("PNG", PHOTO.quantize(16), transparency=bytes(range(0, 256, 16))),
     "grey PNG with a transparent level": saved("PNG", GREY, transparency=GREY.getpixel((5, 5))),
     "RGB PNG with a transparent colour": saved("PNG", transparency=PHOTO.getpixel((5, 5))),
     "RGBA PNG": saved("PNG", TRANSPARENT),
@@ -118,14 +102,11 @@ READABLE = {
     "animated PNG": saved("PNG", **MORE),
     "one pixel": saved("PNG", PHOTO.crop((0, 0, 1, 1))),
     "one row of 20,000 pixels": saved("PNG", PHOTO.resize((20_000, 1))),
-    "one column of 20,000 pixels": saved("JPEG", PHOTO.resize((1, 20_000))),
-    "GIF": saved("GIF"),
     "animated GIF with transparency": saved("GIF", PALETTE, transparency=7, **MORE),
     "RGBA WebP": saved("WEBP", TRANSPARENT, lossless=True),
     "animated WebP": saved("WEBP", **MORE),
     "oriented WebP": saved("WEBP", exif=oriented(8)),
     "BMP": saved("BMP"),
-    "palette BMP": saved("BMP", PALETTE),
 }
 TURNS = ((0, 1), (0, -1), (2, 1), (2, -1), (-1, -1), (-1, 1), (1, -1), (1, 1))  # quarters, and -1 where mirrored
 
@@ -134,20 +115,19 @@ BY_HAND: dict[str, tuple[bytes, NDArray[np.generic]]] = {
     f"orientation {number}": (saved("PNG", exif=oriented(number)), np.rot90(NOISE[..., :3], quarters)[:, ::mirror])
     for number, (quarters, mirror) in enumerate(TURNS, start=1)
 } | {
-    "16-bit grey PNG": (deep_png(DEEP, 0), DEEP >> 8),
+    "16-bit grey PNG": (saved("PNG", Image.fromarray(DEEP)), DEEP >> 8),
     "16-bit grey PNG with a transparent level": (
-        deep_png(DEEP, 0, (b"tRNS", struct.pack(">H", int(DEEP[3, 4])))),
+        saved("PNG", Image.fromarray(DEEP), transparency=int(DEEP[3, 4])),
         np.where(DEEP[3, 4] == DEEP, 255, DEEP >> 8),
     ),
-    "16-bit RGB PNG": (deep_png(np.stack([DEEP, DEEP[::-1], DEEP], 2), 2), np.stack([DEEP, DEEP[::-1], DEEP], 2) >> 8),
     "EXIF that is no EXIF": (saved("PNG", exif=b"Exif\0\0MM\0*garbage" * 9), NOISE[..., :3]),
-    "EXIF in no byte order": (saved("PNG", exif=b"Exif\0\0XX*\0\x08\0\0\0"), NOISE[..., :3]),
     "EXIF cut short": (saved("PNG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01"), NOISE[..., :3]),
 }
 
 BOMBS = {
     "PNG": png(20_000, 20_000, 1, 0, bytes(5000)),
     "PNG that Pillow itself would take": png(11_000, 10_000, 1, 0, bytes(5000)),
+    "PNG with a profile": png(1, 1, 8, 0, b"\0\0", (b"iCCP", b"x\0\0" + zlib.compress(bytes(2**21)))),
     "JPEG": saved("JPEG").replace(struct.pack(">HH", 18, 24), b"\xff" * 4),
     "GIF": saved("GIF").replace(struct.pack("<HH", 24, 18), b"\xff" * 4, 1),
     "BMP": saved("BMP").replace(struct.pack("<ii", 24, 18), struct.pack("<ii", 65535, 65535)),
@@ -159,11 +139,6 @@ UNREADABLE: dict[str, tuple[Content, str]] = {
     "text": (b"no photo at all", "no JPEG, PNG, WEBP, GIF or BMP image"),
     "a program that other software would run": (EPS, "no JPEG"),
     "half a JPEG": (saved("JPEG")[:600], "[Tt]runcated"),
-    "half a PNG": (saved("PNG")[:600], "truncated|not enough"),
-    "PNG whose profile unpacks to more than Pillow takes": (
-        png(1, 1, 8, 0, b"\0\0", (b"iCCP", b"x\0\0" + zlib.compress(bytes(2**21)))),
-        "too large",
-    ),
     "larger than any photo": (grow, "bytes; a photo has"),
     "broken link": (lambda path: path.symlink_to("nowhere"), "No such file"),
     "circular link": (lambda path: path.symlink_to(path.name), "Too many levels of symbolic links"),
@@ -211,15 +186,12 @@ def check_pixels(pixels: NDArray[np.uint8], expected: NDArray[np.generic]) -> No
     assert np.abs(pixels - np.asarray(photo).astype(int)).max() <= 1  # rounding, where it is half transparent
 
 
-@pytest.mark.parametrize("content", READABLE.values(), ids=READABLE)
-def test_an_odd_photo_gives_the_pixels_of_pillows_full_decode(tmp_path: Path, content: bytes) -> None:
+PIXELS = BY_HAND | {name: (content, by_pillow(content)) for name, content in READABLE.items()}
+
+
+@pytest.mark.parametrize(("content", "expected"), PIXELS.values(), ids=PIXELS)
+def test_an_odd_photo_gives_the_right_pixels(tmp_path: Path, content: bytes, expected: NDArray[np.generic]) -> None:
     put(tmp_path / "1.jpg", content)  # which is not what most are
-    check_pixels(read(tmp_path / "1.jpg"), by_pillow(content))
-
-
-@pytest.mark.parametrize(("content", "expected"), BY_HAND.values(), ids=BY_HAND)
-def test_a_photo_that_pillow_alone_gets_wrong(tmp_path: Path, content: bytes, expected: NDArray[np.generic]) -> None:
-    put(tmp_path / "1.jpg", content)
     check_pixels(read(tmp_path / "1.jpg"), expected)
 
 
@@ -237,7 +209,9 @@ def test_a_bomb_is_refused_before_its_pixels_are_allocated(
 ) -> None:
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda photo: pytest.fail("pixels are allocated"))
     put(tmp_path / "1.jpg", content)
-    with pytest.raises(UnreadablePhotoError, match="exceeds|pixels are more than|could not create decoder object"):
+    with pytest.raises(
+        UnreadablePhotoError, match="exceeds|too large|pixels are more than|could not create decoder object"
+    ):
         read(tmp_path / "1.jpg")
 
 
@@ -265,113 +239,82 @@ def test_a_photo_damaged_or_cut_short_anywhere_gives_its_pixels_or_a_reason(
         check_pixels(pixels, by_pillow(path.read_bytes()))
 
 
-@pytest.mark.parametrize(
-    ("lack", "why"),
-    [(MemoryError(), "Cannot allocate memory"), (OSError(errno.EMFILE, "Too many"), "Too many open files")],
-)
-def test_what_the_machine_lacks_is_not_kept_as_a_fault_of_the_photo(
-    tmp_path: Path, lack: Exception, why: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("lack", [MemoryError(), OSError(errno.EMFILE, "Too many open files")], ids=repr)
+def test_what_the_machine_lacks_is_not_kept_as_a_fault_of_the_photo(tmp_path: Path, lack: Exception) -> None:
     source = put_pair(tmp_path / "photos", saved("JPEG"))
-    with monkeypatch.context() as patch:
-        patch.setattr(Image, "open", Mock(side_effect=lack))
-        with pytest.raises(InputError, match=rf"'cats/1.jpg' could not be read \({why}\)"):
-            PixelStore.of(source, SIZE, tmp_path / "cache")
+    with (
+        patch.object(Image, "open", side_effect=lack),
+        pytest.raises(
+            InputError, match=r"'cats/1.jpg' could not be read \((Cannot allocate memory|Too many open files)\)"
+        ),
+    ):
+        PixelStore.of(source, SIZE, tmp_path / "cache")
     assert not PixelStore.of(source, SIZE, tmp_path / "cache").unreadable
 
 
-def test_large_photos_are_decoded_one_at_a_time_and_their_memory_is_given_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put(tmp_path / "1.jpg", png(6000, 6000, 1, 0, bytes(6000 * 751)))
-    load, alone = ImageFile.ImageFile.load, threading.Lock()
+def test_large_photos_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "1.jpg", png(6000, 6000, 1, 0, b""))
+    barrier = threading.Barrier(2)
 
-    def load_alone(photo: ImageFile.ImageFile) -> object:
-        assert alone.acquire(blocking=False)
-        try:
-            return load(photo)
-        finally:
-            alone.release()
+    def meet(photo: ImageFile.ImageFile) -> None:
+        barrier.wait(timeout=0.3)
+        raise OSError("two at once")
 
-    def resident() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-    monkeypatch.setattr(ImageFile.ImageFile, "load", load_alone)
-    before = resident()
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(read, [tmp_path / "1.jpg"] * 4))
-        assert resident() - before < 50e6  # one of them takes 180 MB
+    monkeypatch.setattr(ImageFile.ImageFile, "load", meet)
+    with ThreadPoolExecutor(2) as pool, pytest.raises(UnreadablePhotoError, match="BrokenBarrier"):
+        list(pool.map(read, [tmp_path / "1.jpg"] * 2))
 
 
-def test_a_photo_without_permission_has_a_reason_until_it_is_given(unprivileged: Path) -> None:
-    source = put_pair(unprivileged / "photos", saved("JPEG"))
-    (unprivileged / "photos/cats/1.jpg").chmod(0)
+def test_what_may_not_be_read_is_listed_or_refused_until_it_may(unprivileged: Path) -> None:
+    root, photo = unprivileged / "photos", unprivileged / "photos/cats/1.jpg"
+    source = put_pair(root, saved("JPEG"))
+    photo.chmod(0)
     assert PixelStore.of(source, SIZE, unprivileged / "cache").unreadable == {"cats/1.jpg": "Permission denied"}
-    (unprivileged / "photos/cats/1.jpg").chmod(0o600)
+    photo.chmod(0o600)
     assert not PixelStore.of(source, SIZE, unprivileged / "cache").unreadable
+    (root / "cats/sub").mkdir()
+    for closed in (root, root / "cats", root / "cats/sub"):
+        closed.chmod(0o300)
+        with pytest.raises(InputError, match=f"the folder '{closed}' cannot be listed: Permission denied"):
+            FolderSource(root)
+        closed.chmod(0o700)
 
 
-@pytest.mark.parametrize("closed", ["", "/cats", "/cats/sub"])
-def test_a_folder_that_cannot_be_listed_is_refused(unprivileged: Path, closed: str) -> None:
-    put_pair(unprivileged / "photos", saved("JPEG"))
-    (unprivileged / "photos/cats/sub").mkdir()
-    (unprivileged / f"photos{closed}").chmod(0o300)
-    with pytest.raises(InputError, match=rf"the folder '.*photos{closed}' cannot be listed: Permission"):
-        FolderSource(unprivileged / "photos")
-    (unprivileged / f"photos{closed}").chmod(0o700)
-
-
-def test_a_run_on_all_of_them_reads_the_readable_and_lists_the_others(
+def test_a_run_on_all_of_them_tests_the_readable_and_lists_the_others(
     train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     warnings.filterwarnings("error", module=r"PIL\.")  # to be ignored by the build itself, in all threads
-    bad: list[Content] = [*(content for content, _ in UNREADABLE.values()), *BOMBS.values()]
-    good: list[Content] = [
-        *READABLE.values(),
-        *(content for content, _ in BY_HAND.values()),
-        lambda path: path.symlink_to("0.jpg"),
-    ]
-    for folder, contents in (("cats", good), ("dogs", good), ("dogs/bad", bad)):
-        for number, content in enumerate(contents):
-            put(tmp_path / "photos" / folder / f"{number}.jpg", content)
-    (tmp_path / "photos/cats/loop").symlink_to("..")
-    record = train(data={"root": tmp_path / "photos", "max_unreadable": 1})
-    assert record["unreadable"] == len(bad)
-    with open(tmp_path / "run/unreadable.csv", newline="") as file:
-        assert {path for path, _ in list(csv.reader(file))[1:]} == {f"dogs/bad/{n}.jpg" for n in range(len(bad))}
-    assert "linked folders are not searched" in caplog.text
-
-
-def test_names_survive_from_the_disk_to_the_report(
-    train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    classes = [os.fsdecode(b"caf\xe9\n"), "\N{CAT}"]
-    names = [f"{folder}/{name}" for folder in classes for name in NAMES]
-    for number, name in enumerate(names):
-        put(tmp_path / "photos" / name, painted(number))
+    classes, root = (os.fsdecode(b"caf\xe9\n"), "\N{CAT}"), tmp_path / "photos"
+    good = [content for content, _ in PIXELS.values()]
+    bad = [*(content for content, _ in UNREADABLE.values()), *BOMBS.values()]
+    photos = {
+        f"{folder}/{number}/{NAMES[number % len(NAMES)]}": content
+        for folder, contents in ((classes[0], good), (classes[1], good), (f"{classes[1]}/bad", bad))
+        for number, content in enumerate(contents)
+    }
+    for name, content in photos.items():
+        put(root / name, content)
+    unreadable = {name for name in photos if "/bad/" in name}
+    (root / classes[0] / "loop").symlink_to("..")
     config = {"seed": 0, "model": {"hidden": [4]}, "trainer": {"max_epochs": 2}}
-    for seed in (0, 1):
-        train(f"runs/{seed}", model={"hidden": [4], "seed": seed}, data={"root": tmp_path / "photos"}, config=config)
+    record = train("runs/0", model={"hidden": [4]}, data={"root": root, "max_unreadable": 1}, config=config)
+    assert record["unreadable"] == len(unreadable)
+    with open(tmp_path / "runs/0/unreadable.csv", newline="", errors="surrogateescape") as file:
+        assert {path for path, _ in list(csv.reader(file))[1:]} == unreadable
     (setting,) = collect([tmp_path / "runs"])
-    assert len(setting.correct().columns) == 4  # of 34
-    assert set(setting.correct().columns) < set(names)
+    assert set() < set(setting.correct().columns) < photos.keys() - unreadable
+    assert "linked folders are not searched" in caplog.text
     assert any(repr(classes[0]) in message for message in caplog.messages)
     assert all(message.isprintable() for message in caplog.messages)
 
 
-def test_a_refusal_shows_odd_names_in_printable_letters_and_lists_the_photos(
-    train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    odd, root = os.fsdecode(b"\xff\n"), tmp_path / "photos"
-    put(root / odd / f"{odd}.jpg", b"")
-    (root / odd / odd).symlink_to("..")
-    with pytest.raises(InputError, match="exactly two class sub-folders") as one_class:
-        FolderSource(root)
-    put(root / "\N{CAT}/1.jpg", b"")
-    with pytest.raises(InputError, match="2 of 2 photos are unreadable") as unreadable:
-        train(data={"root": root})
-    for sentence in (str(one_class.value), str(unreadable.value), caplog.messages[0]):
-        assert r"\udcff\n" in sentence
-        assert sentence.isprintable()
+def test_photos_are_listed_in_printable_letters_also_where_they_are_too_many(train: Train, tmp_path: Path) -> None:
+    odd = os.fsdecode(b"\xff\n")
+    names = [f"{folder}/{odd}.jpg" for folder in (odd, "\N{CAT}")]
+    for name in names:
+        put(tmp_path / "photos" / name, b"")
+    with pytest.raises(InputError, match=r"2 of 2 photos are unreadable.*'\\udcff\\n/\\udcff\\n.jpg'") as refused:
+        train(data={"root": tmp_path / "photos"})
+    assert str(refused.value).isprintable()
     with open(tmp_path / "run/unreadable.csv", newline="", errors="surrogateescape") as file:
-        assert [path for path, _ in csv.reader(file)] == ["path", f"{odd}/{odd}.jpg", "\N{CAT}/1.jpg"]
+        assert [path for path, _ in csv.reader(file)] == ["path", *names]
