@@ -3,10 +3,9 @@
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
@@ -18,16 +17,12 @@ LETTER, LINE = 7, 16  # pixels: the width of a letter, from line to line
 
 
 def mistakes(
-    read: Callable[[int], NDArray[np.uint8] | Tensor],
-    labels: Tensor,
-    probabilities: Tensor,
-    class_names: Sequence[str],
-    most: int = 16,
+    read: Callable[[int], Any], labels: Tensor, probabilities: Tensor, class_names: Sequence[str], most: int = 16
 ) -> Image.Image:
     """The wrongly classified photos, most confident first, each with what it is and what it was taken for.
 
     Args:
-        read: gives the photo at a position, as `to_pil_image` takes it.
+        read: gives the photo at a position: uint8, a tensor (3, height, width) or an array (height, width, 3).
         labels: 0 or 1, (photos,).
         probabilities: of class 1, (photos,).
         class_names: names of class 0 and class 1.

@@ -161,9 +161,8 @@ def _save(folder: Path, record: dict[str, Any], sample: Sample, logits: Tensor) 
     probabilities = mean_logits(logits, dim=0).sigmoid()
     rows = sample.rows.tolist()
     sheet = figures.mistakes(
-        lambda position: sample.source.read(rows[position], figures.SIDE),
-        sample.labels, probabilities, record["class_names"],
-    )  # fmt: skip
+        lambda n: sample.source.read(rows[n], figures.SIDE), sample.labels, probabilities, record["class_names"]
+    )
     folder.mkdir(parents=True, exist_ok=True)
     draw_evaluation(record, logits, sample.labels).savefig(folder / "evaluation.png", dpi=110)
     sheet.save(folder / "mistakes.png")
