@@ -1,22 +1,9 @@
 import pytest
-import torch
 
 from catdog.errors import InputError
 from catdog.model import FullyConnected
-from catdog.model.optimization import build_optimizer, cosine
+from catdog.model.optimization import build_optimizer
 from conftest import make_classifier
-
-
-def test_the_cosine_is_that_of_pytorch_and_stays_at_0() -> None:
-    ours, theirs = (torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0) for _ in range(2))
-    schedules = cosine(ours, steps=20), torch.optim.lr_scheduler.CosineAnnealingLR(theirs, T_max=20)
-    for _ in range(20):
-        assert ours.param_groups[0]["lr"] == pytest.approx(theirs.param_groups[0]["lr"], abs=1e-9)
-        for optimizer, schedule in zip((ours, theirs), schedules, strict=True):
-            optimizer.step()
-            schedule.step()
-    schedules[0].step()
-    assert ours.param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "NAdam"])

@@ -1,5 +1,6 @@
 """CatDogClassifier: the network with its loss, metrics and optimizer."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import islice
@@ -9,12 +10,13 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 from torch.nn import functional
+from torch.optim.lr_scheduler import CosineAnnealingLR
 from torchvision.transforms.v2.functional import ten_crop
 
 from catdog.errors import InputError, check_choice, check_number, check_whole_number
 from catdog.model.metrics import build_metrics, compute_metrics, cross_entropy, mean_logits
 from catdog.model.network import FullyConnected
-from catdog.model.optimization import OPTIMIZERS, build_optimizer, cosine
+from catdog.model.optimization import OPTIMIZERS, build_optimizer
 
 Batch = tuple[Tensor, Tensor]  # images, labels
 CROP = 0.9  # of the image's side, of test-time augmentation
@@ -161,5 +163,8 @@ class CatDogClassifier(LightningModule):
         optimizer = build_optimizer(self.network, options["optimizer"], options["lr"], options["weight_decay"])
         if options["schedule"] == "constant":
             return optimizer
-        scheduler = cosine(optimizer, self.trainer.estimated_stepping_batches)
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise InputError("model.schedule=cosine needs an end: set trainer.max_epochs or trainer.max_steps")
+        scheduler = CosineAnnealingLR(optimizer, int(steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -1,13 +1,11 @@
-"""Optimizers by name, and the learning rate's schedule."""
+"""Optimizers by name."""
 
-import math
 from inspect import signature
 from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from catdog.errors import InputError
 
@@ -24,14 +22,3 @@ def build_optimizer(network: nn.Module, name: str, lr: float, weight_decay: floa
         return cast(Optimizer, kind(network.parameters(), lr=lr, **decay))
     except (TypeError, ValueError) as error:
         raise InputError(f"model.optimizer={name} does not fit: {error}") from error
-
-
-def cosine(optimizer: Optimizer, steps: float) -> LambdaLR:
-    """Build a schedule over all steps of the training: half a cosine down to 0; Loshchilov & Hutter (2017).
-
-    Raises:
-        InputError: the training has no end.
-    """
-    if math.isinf(steps):
-        raise InputError("model.schedule=cosine needs an end: set trainer.max_epochs or trainer.max_steps")
-    return LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1))))
