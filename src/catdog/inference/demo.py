@@ -172,7 +172,7 @@ def serve(model: Predictor, name: str, port: int | None, open_browser: bool) -> 
         InputError: the port is taken or not allowed.
     """
     with TemporaryDirectory() as uploads:
-        os.environ["GRADIO_TEMP_DIR"] = uploads
+        os.environ |= {"GRADIO_TEMP_DIR": uploads, "no_proxy": HOST}  # Gradio asks its own page whether it is up
         blocks = page(model, name)
         try:
             _, address, _ = blocks.launch(
