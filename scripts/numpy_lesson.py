@@ -19,17 +19,17 @@ from numpy.typing import NDArray
 from catdog import CatDogClassifier, CatDogDataModule, figures
 from catdog.cli import one_line_errors, without_remarks
 from catdog.data import FolderSource, SyntheticSource
-from catdog.numpy_mlp import Layers, NumpyMLP, bce, forward
+from catdog.numpy_mlp import Layers, bce, forward, train_step
 from catdog.training import RunCheckpoint
 
-Photos = tuple[NDArray[np.float64], NDArray[np.float64]]  # X (photos, features) in [-1, 1]; y (photos,)
+Photos = tuple[NDArray[np.float64], NDArray[np.float64]]  # X (features, photos) in [-1, 1]; labels (1, photos)
 Losses = list[tuple[float, float]]  # training and validation loss of every epoch
 
 
 def photos_at(data: CatDogDataModule, rows: torch.Tensor) -> Photos:
     """The photos at these rows of the store, as the hand-written net takes them."""
     pixels, labels = data.store.pixels[rows], data.store.labels[rows]
-    return pixels.flatten(1).double().numpy() / 127.5 - 1, labels.double().numpy()
+    return pixels.flatten(1).double().numpy().T / 127.5 - 1, labels.double().numpy()[np.newaxis]
 
 
 def training_batches(data: CatDogDataModule, epoch: int) -> Iterator[Photos]:
@@ -41,16 +41,15 @@ def training_batches(data: CatDogDataModule, epoch: int) -> Iterator[Photos]:
 
 
 def train_by_hand(data: CatDogDataModule, parameters: Layers, lr: float, epochs: int) -> Losses:
-    """The losses of `NumpyMLP`, from the given weights on."""
-    net = NumpyMLP([len(W) for W, _ in parameters[:-1]], lr=lr)
-    net.parameters = parameters
+    """Train by `catdog.numpy_mlp` from the given weights on; give the losses."""
     photos, labels = photos_at(data, data.val.rows)
     losses = []
     for epoch in range(epochs):
-        steps = [(net.partial_fit(X, y).loss_, len(y)) for X, y in training_batches(data, epoch)]
-        values, sizes = zip(*steps, strict=True)
-        logits, _ = forward(photos.T, net.parameters)
-        losses.append((float(np.average(values, weights=sizes)), bce(logits, labels[np.newaxis])))
+        total = 0.0
+        for batch, y in training_batches(data, epoch):
+            loss, parameters = train_step(batch, y, parameters, lr)
+            total += loss * y.size
+        losses.append((total / len(data.train), bce(forward(photos, parameters)[0], labels)))
     return losses
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from catdog import CatDogClassifier
-from catdog.numpy_mlp import NumpyMLP, bce, forward
+from catdog.numpy_mlp import bce, forward, train_step
 from conftest import ROOT, MakeData, Train
 
 Floats = NDArray[np.float64]
@@ -24,25 +24,28 @@ SCRIPT = str(ROOT / "scripts/numpy_lesson.py")
 
 
 def assert_same_training(train: Train, make_data: MakeData, lr: float, **photos: Any) -> None:
-    """Three epochs of CatDogClassifier and of NumpyMLP, from the same weights, with the same photos in every batch."""
+    """Three epochs of CatDogClassifier and of `train_step`, from the same weights, in the same batches."""
     data = make_data(**photos)
     model = CatDogClassifier([5, 5, 3], data.image_size, lr=lr)
-    net = NumpyMLP([5, 5, 3], lr=lr)
     values = [value.detach().double().numpy().copy() for value in model.network.parameters()]
-    net.parameters = [(W[0], b.T) for W, b in zip(values[::2], values[1::2], strict=True)]
+    parameters = [(W[0], b.T) for W, b in zip(values[::2], values[1::2], strict=True)]
     history = train(model=model, data=photos, trainer={"max_epochs": 3})["history"]
     data.setup()
 
     def photos_at(rows: Tensor) -> tuple[Floats, Floats]:
-        return data.store.pixels[rows].flatten(1).double().numpy() / 127.5 - 1, data.store.labels[rows].double().numpy()
+        pixels, labels = data.store.pixels[rows].flatten(1).double().numpy(), data.store.labels[rows].double().numpy()
+        return pixels.T / 127.5 - 1, labels[np.newaxis]
 
     for epoch, row in enumerate(history):
         order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(epoch))
         batches = [photos_at(data.train.rows[positions]) for positions in order.split(data.batch_size)]
-        losses = sum(net.partial_fit(X, y).loss_ * len(y) for X, y in batches)
-        assert losses / len(data.train) == pytest.approx(row["train/loss"], rel=0, abs=1e-5)
+        total = 0.0
+        for X, y in batches:
+            loss, parameters = train_step(X, y, parameters, lr)
+            total += loss * y.size
+        assert total / len(data.train) == pytest.approx(row["train/loss"], rel=0, abs=1e-5)
         X, y = photos_at(data.val.rows)
-        assert bce(forward(X.T, net.parameters)[0], y[np.newaxis]) == pytest.approx(row["val/loss"], rel=0, abs=1e-5)
+        assert bce(forward(X, parameters)[0], y) == pytest.approx(row["val/loss"], rel=0, abs=1e-5)
     assert len(history) == 3
 
 

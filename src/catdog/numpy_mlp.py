@@ -9,18 +9,17 @@ The conventions of this file (`docs/from-scratch.md` derives its formulas):
   mean loss. So the mean's 1/m is in `linear_backward`, where photos are summed, and nowhere else.
 - No function changes its arguments. Arguments that make no sense raise a ValueError.
 
-`NumpyMLP` wraps the functions for those who know scikit-learn; its `partial_fit` is one training step.
+`train_step` puts the functions together.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import ClassVar, NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from catdog.errors import check_choice, check_number, check_whole_number
+from catdog.errors import check_choice
 
 Floats = NDArray[np.float64]
 Layers = list[tuple[Floats, Floats]]  # (W, b) of every layer, or (dW, db)
@@ -143,61 +142,11 @@ def initial_parameters(widths: Sequence[int], rng: np.random.Generator) -> Layer
     return [(rng.uniform(-r, r, (n, n_prev)), rng.uniform(-r, r, (n, 1))) for n, n_prev, r in limits]
 
 
-@dataclass(eq=False)
-class NumpyMLP:
-    """A binary classifier with scikit-learn's methods. Photos are rows here: `X` (photos, features), `y` (photos,)."""
-
-    hidden: Sequence[int] = (5, 5, 3)  # widths of the hidden layers; [] gives logistic regression
-    activation: str = "relu"  # of the hidden layers; also sigmoid, identity
-    lr: float = 0.01  # learning rate
-    epochs: int = 10  # how often `fit` goes through the photos
-    batch_size: int = 32  # photos per step of `fit`
-    seed: int = 0  # of the initial weights and of the order of the photos
-    classes_: ClassVar[NDArray[np.int64]] = np.array([0, 1])  # the columns of `predict_proba`
-    loss_: float = field(default=np.nan, init=False, repr=False)  # of the last step's batch, before that step
-    loss_curve_: list[float] = field(default_factory=list, init=False, repr=False)  # mean of each epoch of `fit`
-    parameters: Layers = field(default_factory=list, init=False, repr=False)  # none before training
-
-    def __post_init__(self) -> None:
-        check_choice("activation", self.activation, ACTIVATIONS)
-        check_number("lr", self.lr, above=0)
-        settings = [("epochs", self.epochs, 1), ("batch_size", self.batch_size, 1), ("seed", self.seed, 0)]
-        for name, value, least in [*settings, *(("hidden", width, 1) for width in self.hidden)]:
-            check_whole_number(name, value, least)
-
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Train from new initial weights, in batches drawn anew in every epoch."""
-        photos, labels = np.asarray_chkfinite(X), _check_labels(y, np.shape(X)[:1])
-        rng = np.random.default_rng((self.seed, 1))  # another one than the initial weights'
-        self.parameters, self.loss_curve_ = [], []
-        for _ in range(self.epochs):
-            batches = np.split(rng.permutation(len(photos)), range(self.batch_size, len(photos), self.batch_size))
-            losses = [self.partial_fit(photos[rows], labels[rows]).loss_ * len(rows) for rows in batches]
-            self.loss_curve_.append(sum(losses) / len(photos))
-        return self
-
-    def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """One step of gradient descent with these photos as the batch, from the present weights or else new ones."""
-        widths, labels = [np.shape(X)[-1], *self.hidden, 1], np.asarray(y)[np.newaxis]
-        self.parameters = self.parameters or initial_parameters(widths, np.random.default_rng(self.seed))
-        logits, caches = forward(np.transpose(X), self.parameters, self.activation)
-        self.loss_ = bce(logits, labels)
-        gradients = backward(bce_backward(logits, labels), caches)
-        self.parameters = sgd_update(self.parameters, gradients, self.lr)
-        return self
-
-    def predict_proba(self, X: ArrayLike) -> Floats:
-        """Probabilities of class 0 and class 1, (photos, 2)."""
-        logits, _ = forward(np.transpose(X), self.parameters, self.activation)
-        return sigmoid(np.vstack([-logits, logits])).T
-
-    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
-        """0 or 1 per photo, (photos,): 1 where its probability is above 0.5."""
-        return (self.predict_proba(X)[:, 1] > 0.5).astype(np.int64)
-
-    def score(self, X: ArrayLike, y: ArrayLike) -> float:
-        """Accuracy: the share of photos whose class is predicted."""
-        return float(np.mean(self.predict(X) == _check_labels(y, np.shape(X)[:1])))
+def train_step(X: ArrayLike, labels: ArrayLike, parameters: Layers, lr: float) -> tuple[float, Layers]:
+    """One training step: the batch's loss before it, and the parameters after it, with ReLU in the hidden layers."""
+    logits, caches = forward(X, parameters)
+    gradients = backward(bce_backward(logits, labels), caches)
+    return bce(logits, labels), sgd_update(parameters, gradients, lr)
 
 
 def _check(what: str, got: object, allowed: object) -> None:
