@@ -176,7 +176,10 @@ def test_early_stopping_stops(train_py: TrainPy, tmp_path: Path) -> None:
         ("+trainer.foo=1", "trainer: Trainer.__init__() got an unexpected keyword argument 'foo'"),
         ("trainer.epochs=100", "there is no key trainer.epochs; did you mean trainer.max_epochs?"),
         ("model=depe", "model=depe: conf/model/ has deep, logistic, shallow; did you mean deep?"),
-        ("model.hidden=5,5,3", "model.hidden=5,5,3: did you mean 'model.hidden=[5,5,3]'?"),
+        (
+            "model.hidden=5,5,3",
+            "Ambiguous value for argument 'model.hidden=5,5,3' 1. To use it as a list, use key=[value1,value2]",
+        ),
         ("experimnt=hog", "there is no key experimnt; did you mean experiment?"),
         ("model.optimizer=adamw", "model.optimizer must be ASGD, .* got 'adamw'; did you mean AdamW?"),
         ("logger=wandb", "wandb"),

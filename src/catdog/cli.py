@@ -4,21 +4,24 @@ import errno
 import io
 import logging
 import os
+import re
 import signal
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from traceback import walk_tb
 from typing import Any, cast
 
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf.errors import OmegaConfBaseException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from catdog.errors import InputError, reason, suggestion
 from catdog.interruption import SIGNALS
 
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises its errors, and `one_line_errors` reports them
 
+NO_DEVICE = r"`(\w+)Accelerator` can not run"  # Lightning's words
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, and limit on a file's size
 REFUSED = {
     "trainer.callbacks": "callbacks=NAME or 'callbacks=[NAME,NAME]' adds to the run's own, see conf/callbacks/",
@@ -52,19 +55,15 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
         sys.stdout.flush()
-    except (InputError, HydraException, OmegaConfBaseException) as error:
-        sys.exit(f"catdog: {explain(error)}")
-    except ValueError as error:
-        if "Config group override" not in str(error):
-            raise
-        sys.exit(f"catdog: {error}; an empty list is written as 'callbacks=[]'")
     except KeyboardInterrupt:
         sys.exit("catdog: interrupted")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python fails once more as it flushes
         sys.exit(128 + signal.SIGPIPE)
-    except OSError as error:  # a name too long, a closed stream
-        sys.exit(f"catdog: {explain(error)}")
+    except Exception as error:
+        if (line := explain(error)) is None:
+            raise
+        sys.exit(f"catdog: {line}")
 
 
 @contextmanager
@@ -78,18 +77,40 @@ def without_remarks() -> Iterator[None]:
         yield
 
 
-def explain(error: Exception) -> str:
-    """Say in one line what is wrong with the input, with the nearest right key or option."""
-    if isinstance(error, InputError):
-        return str(error)
+def explain(error: BaseException) -> str | None:
+    """Say in one line what is wrong with the input or the machine; None where neither is at fault.
+
+    Bad input is also what Lightning raises about its flags, and what a class named in the configuration raises about
+    its arguments.
+    """
+    configured = isinstance(error, InstantiationException) and error.__cause__ is not None
+    cause = error.__cause__ if configured and error.__cause__ is not None else error
+    text = " ".join(str(cause).split()) or type(cause).__name__
+    if isinstance(cause, InputError):
+        return str(cause)
+    if isinstance(cause, HydraException | OmegaConfBaseException):  # some of which are OSErrors
+        return _explain_configuration(cause)
+    if isinstance(cause, OSError):
+        advice = "; make room and repeat the command: what was saved before is whole" if cause.errno in FULL else ""
+        return f"{cause.filename}: {reason(cause)}{advice}" if cause.filename else f"{reason(cause)}{advice}"
+    if missing := re.search(NO_DEVICE, text):
+        return f"no {missing[1]} device (trainer=auto and trainer=cpu run on any machine)"
+    if type(cause).__module__.startswith("tensorflow."):  # whose file system TensorBoard uses where it is installed
+        return f"TensorBoard's log cannot be written ({text}); make room and repeat the command"
+    if [frame.f_globals["__name__"] for frame, _ in walk_tb(cause.__traceback__)][-1].startswith("lightning."):
+        return f"trainer: {text}"
+    if "Config group override" in text:
+        return f"{text}; an empty list is written as 'callbacks=[]'"
+    return text if configured and isinstance(cause, TypeError | ImportError | ValueError) else None
+
+
+def _explain_configuration(error: HydraException | OmegaConfBaseException) -> str:
+    """Name what Hydra or OmegaConf does not know, with the nearest right key or option."""
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={name}: conf/{group}/ has {', '.join(error.options)}{suggestion(name, error.options)}"
-    if isinstance(error, OSError):
-        advice = "; make room and repeat the command: what was saved before is whole" if error.errno in FULL else ""
-        return f"{error.filename or 'the output'}: {reason(error)}{advice}"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
         if cause.full_key in REFUSED:
             return f"{cause.full_key} is set by catdog: {REFUSED[cause.full_key]}"
         parent, _, name = cause.full_key.rpartition(".")

@@ -14,10 +14,6 @@ class InputError(ValueError):
     """Input that cannot be worked with; its one sentence names what came and what is allowed."""
 
 
-class UnavailableError(InputError):
-    """An accelerator that this machine does not have; a sweep skips the run."""
-
-
 class InterruptedRunError(BaseException):
     """A run that a signal has ended. Like KeyboardInterrupt, no `except Exception` on its way takes it for a failure.
 

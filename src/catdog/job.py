@@ -1,12 +1,10 @@
 """A Hydra job: a configuration becomes a run."""
 
-import errno
 import json
 import logging
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,19 +12,17 @@ from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import InstantiationException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import instantiate, to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from catdog.cli import FULL, REFUSED, explain, without_remarks
+from catdog.cli import NO_DEVICE, REFUSED, explain, without_remarks
 from catdog.errors import (
     LARGEST_SEED,
     InputError,
     InterruptedRunError,
-    UnavailableError,
     check_whole_number,
     suggestion,
 )
@@ -36,7 +32,6 @@ from catdog.names import describe
 
 logger = logging.getLogger(__name__)
 
-UNWRITABLE = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 KEYS = ("data", "model", "trainer", "callbacks", "logger", "seed", "test_weights", "ckpt_path")
 
 
@@ -59,19 +54,18 @@ def train(config: DictConfig) -> float | None:
             metrics = _run(plain, folder, bool(hydra_config.job.chdir), listen)
         return metrics.get("val/acc") if metrics else None
     except InterruptedRunError as interruption:
-        save_outcome(folder, plain, "interrupted", interruption)
+        save_outcome(folder, plain, "interrupted", str(interruption))
         if _is_first_process():
             print(f"catdog: {interruption}", file=sys.stderr)
         sys.exit(128 + interruption.number)  # as a shell reports signals; in a sweep, no other run is started
-    except Exception as raised:
-        error = bad_input(raised) or raised
-        status = "skipped" if isinstance(error, UnavailableError) else "failed"
-        save_outcome(folder, plain, status, error)
-        if not sweeping and (isinstance(error, InputError) or getattr(error, "errno", None) in UNWRITABLE):
-            sys.exit(f"catdog: {explain(error)}")  # here, because Hydra prints a line of its own about errors
+    except Exception as error:
+        line, status = explain(error), "skipped" if re.search(NO_DEVICE, str(error)) else "failed"
+        save_outcome(folder, plain, status, line or f"{type(error).__name__}: {error}")
+        if not sweeping and line:
+            sys.exit(f"catdog: {line}")  # here, because Hydra prints a line of its own about errors
         if not sweeping:
             raise
-        logger.info("%s: %s", status, error, exc_info=None if status == "skipped" else error)
+        logger.info("%s: %s", status, line or error, exc_info=None if status == "skipped" else error)
         return None
 
 
@@ -109,29 +103,6 @@ def _run(config: dict[str, Any], folder: Path, moved: bool, listen: Callable[[An
     elif _is_first_process():
         _tell(metrics, folder)
     return metrics
-
-
-def bad_input(error: BaseException) -> InputError | None:
-    """Find the bad input behind an error, if that is what it comes from.
-
-    An InputError is one; so is what Lightning raises about its flags, and what a class named in the configuration
-    raises about its arguments.
-    """
-    configured = isinstance(error, InstantiationException) and error.__cause__ is not None
-    cause = error.__cause__ if configured and error.__cause__ is not None else error
-    if isinstance(cause, InputError):
-        return cause
-    text = " ".join(str(cause).split()) or type(cause).__name__
-    if missing := re.search(r"`(\w+)Accelerator` can not run", text):
-        return UnavailableError(f"no {missing[1]} device (trainer=auto and trainer=cpu run on any machine)")
-    if type(cause).__module__.startswith("tensorflow."):  # whose file system TensorBoard uses where it is installed
-        return InputError(f"TensorBoard's log cannot be written ({text}); make room and repeat the command")
-    frames = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(cause.__traceback__)]
-    if frames[-1].startswith("lightning."):
-        return InputError(f"trainer: {text}")
-    if configured and isinstance(cause, TypeError | ImportError | ValueError):
-        return InputError(text)
-    return None
 
 
 def _is_first_process() -> bool:
@@ -180,17 +151,11 @@ def _tell(metrics: dict[str, Any], folder: Path) -> None:
     )
 
 
-def save_outcome(folder: Path, config: dict[str, Any], status: str, error: BaseException) -> None:
-    """Write `outcome.json` for a run without a result, and why: "skipped", "interrupted" or "failed"."""
+def save_outcome(folder: Path, config: dict[str, Any], status: str, reason: str) -> None:
+    """Write `outcome.json` for a run without a result: "skipped", "interrupted" or "failed", and why."""
     if not _is_first_process():
         return  # others end because the first one does, with errors that say nothing
-    foreseen = isinstance(error, InputError | InterruptedRunError)
-    outcome = {
-        "status": status,
-        "reason": str(error) if foreseen else f"{type(error).__name__}: {error}",
-        "accelerator": config["trainer"]["accelerator"],
-        "config": config,
-    }
+    outcome = {"status": status, "reason": reason, "accelerator": config["trainer"]["accelerator"], "config": config}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / OUTCOME, json.dumps(outcome, indent=2, default=str))
