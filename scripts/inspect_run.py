@@ -1,4 +1,4 @@
-"""See what a run's net has learnt: `python scripts/inspect_run.py RUN` makes inspection.html there."""
+"""Inspect a trained network: `python scripts/inspect_run.py RUN` writes inspection.html there."""
 
 import argparse
 from pathlib import Path
@@ -7,16 +7,14 @@ from catdog.cli import one_line_errors
 
 
 def main() -> None:
-    """Read the command line, write the page, print where it is."""
+    """Read the command line, write the page, print its path."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", metavar="RUN", type=Path, help="the folder of a finished run")
+    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="folder of the page; the run's by default")
-    parser.add_argument("--seed", metavar="S", type=int, help="which of several nets is shown; the first by default")
+    parser.add_argument("--seed", metavar="S", type=int, help="seed of the replica to inspect; the first by default")
     arguments = parser.parse_args()
     with one_line_errors():
-        from catdog.inference.inspection_page import (
-            inspect_run,  # here, because PyTorch takes seconds that --help need not wait for
-        )
+        from catdog.inference.inspection_page import inspect_run  # not above: --help need not wait for PyTorch
 
         print(inspect_run(arguments.run, arguments.out, arguments.seed))
 

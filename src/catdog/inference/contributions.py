@@ -16,16 +16,16 @@ def activations(network: FullyConnected, images: Tensor) -> list[Tensor]:
 
 
 def contributions(classifier: CatDogClassifier, images: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Of every hidden layer the activations, and what they add to the logit: both float32 (replicas, photos, units).
+    """Compute each hidden layer's activations and contributions, both float32 (replicas, photos, units).
 
-    That is the activation times the slope of the logit along it. In the last hidden layer it is the activation times
-    the outgoing weight, in earlier ones, to first order, what the logit would lose without the unit.
+    A unit's contribution is its activation times the derivative of the logit with respect to it. In the last hidden
+    layer, that is its activation times its output weight; in earlier ones, the first-order effect of removing the unit.
 
     Args:
-        classifier: the networks, of which a replica's logit does not depend on another's units.
+        classifier: the networks, whose replicas share no units.
         images: float32 (photos, 3, image_size, image_size).
     """
-    images = images.detach().requires_grad_()  # the weights may be frozen, and the way to the logit needs a start
+    images = images.detach().requires_grad_()  # frozen weights alone would leave nothing to differentiate
     *hidden, logits = activations(classifier.network, images)
     slopes = torch.autograd.grad(logits.sum(), hidden) if hidden else ()
     return [(values.detach(), (values * slope).detach()) for values, slope in zip(hidden, slopes, strict=True)]

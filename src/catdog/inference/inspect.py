@@ -1,8 +1,8 @@
-"""Measures of a network's hidden units on photos."""
+"""Inspection of one network on photos: its hidden units, weights and predictions."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from typing import NamedTuple
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -11,156 +11,82 @@ from catdog.inference.contributions import contributions
 from catdog.inference.predictor import Predictor
 from catdog.model import CatDogClassifier
 
-BATCH = 256  # photos that go through the network at a time
-STEADY = 0.5  # |sum| / sum of |·| of a unit's contributions: from here on three quarters of them are on one side
-CERTAIN = 5  # standard deviations of a chance cosine; a larger one cannot be by chance
+BATCH = 256  # photos per forward and backward pass
+TOP_PHOTOS = 6  # of each unit
+UNRELATED = 5  # standard deviations of the cosine of independent weights; that of trained and initial ones is larger
 
 
-@dataclass(frozen=True)
-class Unit:
-    """A hidden unit over some photos. What it adds to a photo's logit: see `contributions`.
-
-    Attributes:
-        number: its place in the layer, from 1.
-        active: share of the photos on which its activation is above 0; 0 for a dead unit.
-        active_on: that share of each class's photos, by label; a class without photos is missing.
-        mean: of what it adds to the logit.
-        spread: the standard deviation of that: how much the unit moves the answer.
-        heard: True if it adds anything to any logit.
-        vote: the class that at least three quarters of what it adds, by size, speak for; None: neither.
-    """
-
-    number: int
-    active: float
-    active_on: dict[int, float]
-    mean: float
-    spread: float
-    heard: bool
-    vote: int | None
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A hidden layer of one network, over some photos.
+class Inspection(NamedTuple):
+    """One network on photos.
 
     Attributes:
-        activations: float32 (photos, units).
-        contributions: to the logit, float32 (photos, units); positive ones speak for class 1.
-        labels: float32 (photos,), 0 or 1.
-    """
-
-    activations: Tensor
-    contributions: Tensor
-    labels: Tensor
-
-    @cached_property
-    def units(self) -> list[Unit]:
-        """All units, in the layer's order."""
-        active = (self.activations > 0).float()
-        by_class = {label: active[self.labels == label].mean(0).tolist() for label in (0, 1) if label in self.labels}
-        shares = [dict(zip(by_class, column, strict=True)) for column in zip(*by_class.values(), strict=True)]
-        total, size = self.contributions.sum(0), self.contributions.abs().sum(0)
-        steady = (size > 0) & (total.abs() >= STEADY * size)
-        votes = [int(sign) if is_steady else None for sign, is_steady in zip(total > 0, steady, strict=True)]
-        columns = (
-            active.mean(0).tolist(), shares, self.contributions.mean(0).tolist(),
-            self.contributions.std(0, correction=0).tolist(), (size > 0).tolist(), votes,
-        )  # fmt: skip
-        return [Unit(*values) for values in zip(range(1, len(votes) + 1), *columns, strict=True)]
-
-    @property
-    def ranking(self) -> list[Unit]:
-        """The units, those with the largest spread first, dead ones last."""
-        return sorted(self.units, key=lambda unit: (unit.active == 0, -unit.spread))
-
-    @property
-    def silent(self) -> int:
-        """Number of photos on which all activations are 0, so that nothing of the photo gets through."""
-        return int((self.activations == 0).all(dim=1).sum())
-
-    def exciting(self, unit: Unit, most: int) -> list[int]:
-        """The photos on which a unit is most active, most exciting first; none on which it is not active."""
-        values = self.activations[:, unit.number - 1]
-        return [photo for photo in values.argsort(descending=True, stable=True)[:most].tolist() if values[photo] > 0]
-
-    def typical(self, units: list[Unit], pixels: Tensor) -> Tensor:
-        """Average the photos that excite a unit, float32 (units, 3 · image_size²); 0 for a dead one.
-
-        The mean of all photos, each weighted by the unit's activation, minus their plain mean.
-        """
-        images = to_images(pixels.flatten(1).float())
-        weights = self.activations[:, [unit.number - 1 for unit in units]]
-        sums = weights.sum(0)
-        return torch.where(sums[:, None] > 0, (weights / sums.clamp(min=1e-12)).T @ images - images.mean(0), 0.0)
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """One network on some photos.
-
-    Attributes:
-        class_names: names of class 0 and class 1.
-        names: the photos' names.
+        photos: `path`, `label`, `logit`, `confidence` (the probability of the predicted class) and `inactive` (True if
+            all activations of the last hidden layer are 0), by row of `pixels`; the most confident prediction first.
         pixels: uint8 (photos, 3, image_size, image_size).
-        labels: float32 (photos,), 0 or 1.
-        logits: float32 (photos,), of class 1.
-        layers: the hidden layers; none for logistic regression.
-        weights: of the first layer, float32 (units, 3 · image_size²).
-        learnt: the change of these weights in training, of the same shape; None where the initial ones are unknown.
+        layers: `unit_statistics` of each hidden layer; none for logistic regression.
+        pictures: float32 (units, 3 · image_size²) by caption, for each hidden layer, or the output if there is none.
     """
 
-    class_names: tuple[str, str]
-    names: list[str]
+    photos: pd.DataFrame
     pixels: Tensor
-    labels: Tensor
-    logits: Tensor
-    layers: list[Layer]
-    weights: Tensor
-    learnt: Tensor | None
-
-    def answers(self, label: int, right: bool) -> list[int]:
-        """The photos of a class with a right, or with a wrong answer; the surest first."""
-        is_right = (self.logits > 0) == (self.labels > 0.5)
-        found = ((self.labels == label) & (is_right == right)).nonzero().squeeze(1)
-        return found[self.logits[found].abs().argsort(descending=True, stable=True)].tolist()
+    layers: list[pd.DataFrame]
+    pictures: list[dict[str, Tensor]]
 
 
-def inspect(model: Predictor, replica: int, names: list[str], pixels: Tensor, labels: Tensor) -> Inspection:
-    """Measure one of the networks on some photos.
+def inspect(model: Predictor, replica: int, paths: list[str], pixels: Tensor, labels: Tensor) -> Inspection:
+    """Inspect one of the networks on photos, uint8 (photos, 3, image_size, image_size), with labels 0 or 1."""
+    batches = [contributions(model.classifier, to_images(batch.float())) for batch in pixels.split(BATCH)]
+    by_layer = zip(*batches, strict=True)
+    hidden = [[torch.cat(parts, dim=1)[replica] for parts in zip(*layer, strict=True)] for layer in by_layer]
+    logits = model.logits(pixels)[replica]
+    photos = pd.DataFrame({"path": paths, "label": labels.int().numpy(), "logit": logits.numpy()})
+    photos["confidence"] = logits.abs().sigmoid().numpy()
+    photos["inactive"] = (hidden[-1][0] == 0).all(1).numpy() if hidden else False
+    photos = photos.sort_values("logit", key=abs, ascending=False, kind="stable")
+    layers = [unit_statistics(values, added, labels) for values, added in hidden]
+    later = [{"weighted mean": weighted_mean(pixels, values)} for values, _ in hidden[1:]]
+    return Inspection(photos, pixels, layers, [first_weights(model.classifier, replica), *later])
 
-    Args:
-        model: the networks.
-        replica: its index.
-        names: the photos' names.
-        pixels: RGB, uint8 (photos, 3, image_size, image_size).
-        labels: float32 (photos,), 0 or 1.
+
+def unit_statistics(activations: Tensor, contributions: Tensor, labels: Tensor) -> pd.DataFrame:
+    """Summarize a layer's units, by their index, the one with the most variable contribution first, dead ones last.
+
+    `active`, `active_0` and `active_1` are the shares of all photos and of each class's on which the activation is
+    above 0, NaN for a class without photos. `mean` and `sd` are of the contribution. `balance` is the sum of the
+    contributions over that of their absolute values, from -1 (all for class 0) to 1; 0 if all are 0. `top_photos` are
+    the rows of the photos with the largest activations, with these; none of 0.
     """
-    classifier = model.classifier
-    batches = [contributions(classifier, to_images(batch.float())) for batch in pixels.split(BATCH)]
-    layers = []
-    for parts in zip(*batches, strict=True):  # of one layer, the activations and contributions of every batch
-        active, added = (torch.cat([values[replica] for values in column]) for column in zip(*parts, strict=True))
-        layers.append(Layer(active, added, labels))
-    return Inspection(
-        class_names=model.class_names,
-        names=names,
-        pixels=pixels,
-        labels=labels,
-        logits=model.logits(pixels)[replica],
-        layers=layers,
-        weights=classifier.network.input_weights[replica],
-        learnt=_learnt(classifier, replica),
+    values, added = (pd.DataFrame(tensor.numpy()) for tensor in (activations, contributions))
+    active = values > 0
+    units = pd.DataFrame(
+        {
+            "active": active.mean(),
+            "active_0": active[labels.numpy() == 0].mean(),
+            "active_1": active[labels.numpy() == 1].mean(),
+            "mean": added.mean(),
+            "sd": added.std(ddof=0),
+            "balance": (added.sum() / added.abs().sum()).fillna(0),
+            "top_photos": [unit[unit > 0].nlargest(TOP_PHOTOS).to_dict() for _, unit in values.items()],
+        }
     )
+    return units.sort_values(["sd", "active"], ascending=False)
 
 
-def _learnt(classifier: CatDogClassifier, replica: int) -> Tensor | None:
-    """The first layer's weights minus those that its seed gives.
+def weighted_mean(pixels: Tensor, weights: Tensor) -> Tensor:
+    """Compute each unit's activation-weighted mean photo minus the plain mean; 0 for a dead unit."""
+    images, sums = to_images(pixels.flatten(1).float()), weights.sum(0)
+    return torch.where(sums[:, None] > 0, (weights / sums.clamp(min=1e-12)).T @ images - images.mean(0), 0.0)
 
-    None where it did not begin with them: it may have gone on from another run's checkpoint. What gradient descent
-    makes of random weights still resembles them far more than others would.
+
+def first_weights(classifier: CatDogClassifier, replica: int) -> dict[str, Tensor]:
+    """Give the first layer's weights, and their change in training if the replica's seed initialized them.
+
+    It did not if training was resumed from another run's checkpoint. Trained weights stay far more similar to their own
+    initial values than independent ones would be.
     """
     start = CatDogClassifier(**classifier.hparams)
-    start.load_state_dict(dict(classifier.named_buffers()), strict=False)  # what is fixed was so from the start
+    start.load_state_dict(dict(classifier.named_buffers()), strict=False)  # the features are fixed before training
     now, before = (net.network.input_weights[replica] for net in (classifier, start))
     cosine = torch.cosine_similarity(now.flatten(), before.flatten(), dim=0)
-    return now - before if cosine > CERTAIN * now.numel() ** -0.5 else None
+    change = {"change in training": now - before} if cosine > UNRELATED * now.numel() ** -0.5 else {}
+    return {"weights": now} | change

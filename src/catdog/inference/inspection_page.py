@@ -1,4 +1,4 @@
-"""From a run's folder to one HTML page on what its network has learnt."""
+"""Inspection of a finished run as one HTML page."""
 
 import base64
 import io
@@ -14,14 +14,13 @@ from torchvision.transforms.functional import to_pil_image
 from catdog.errors import InputError
 from catdog.figures import network_diagram, weight_pictures
 from catdog.files import write_atomically
-from catdog.inference.inspect import Inspection, Unit, inspect
+from catdog.inference.inspect import Inspection, inspect
 from catdog.inference.predictor import Predictor
 from catdog.inference.runs import FinishedRun
 from catdog.names import describe, shown
 
-PAGE = "inspection.html"
-MOST_UNITS = 16  # shown of a layer
-LARGEST, SMALL = 128, 64  # pixels: height and width of a picture at most; up to which it is enlarged without blurring
+LARGEST = 128  # pixels: height and width of a picture at most
+SMALL = 64  # pixels: up to which a photo is encoded without loss
 
 
 def inspect_run(folder: str | Path, out: str | Path | None = None, seed: int | None = None) -> Path:
@@ -39,76 +38,43 @@ def inspect_run(folder: str | Path, out: str | Path | None = None, seed: int | N
     seeds = [replica["seed"] for replica in run.record["replicas"]]
     if seed is not None and seed not in seeds:
         raise InputError(f"the run in {str(folder)!r} has no seed {seed}; it has {', '.join(map(str, seeds))}")
-    replica = 0 if seed is None else seeds.index(seed)
     model, data = Predictor.load(run.checkpoint), run.data()
-    test = data.test
-    found = inspect(model, replica, test.names, data.store.pixels[test.rows], test.labels)
-    path = (run.folder if out is None else Path(out)) / PAGE
+    pixels = data.store.pixels[data.test.rows]
+    replica = 0 if seed is None else seeds.index(seed)
+    found = inspect(model, replica, data.test.names, pixels, data.test.labels)
+    path = (run.folder if out is None else Path(out)) / "inspection.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page(found, run.record, replica, model.classifier.hparams))
     return path
 
 
 def page(found: Inspection, record: dict[str, Any], replica: int, options: Mapping[str, Any]) -> str:
-    """The page as HTML: one file that loads nothing and runs nothing.
-
-    Args:
-        found: measures of one of the run's networks on its test photos.
-        record: content of its `metrics.json`.
-        replica: the network's index.
-        options: the classifier's arguments.
-    """
-    templates = PackageLoader("catdog.inference", ".")
+    """Render an inspection as HTML that loads and runs nothing, with the run's record and the classifier's options."""
+    loader = PackageLoader("catdog.inference", ".")
     environment = Environment(
-        loader=templates, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
-    environment.filters |= {"shown": shown, "photo": _photo, "signed": lambda value: f"{value:+.2f}".replace("-", "−")}
-    widths = [found.weights.shape[1], *(len(layer.units) for layer in found.layers), 1]
-    diagram = network_diagram(widths, _fixed_features(found, options))
-    units = [layer.ranking[:MOST_UNITS] for layer in found.layers]
+    environment.filters |= {"shown": shown, "describe": describe, "diagram": _diagram, "image": _image}
+    net, size = record["replicas"][replica], min(options["image_size"], LARGEST)
     return environment.get_template("page.html.j2").render(
-        found=found, record=record, net=record["replicas"][replica], options=options,
-        names=[shown(name) for name in found.class_names], description=describe(record),
-        diagram=_data_url("image/svg+xml", diagram.savefig, format="svg", transparent=True), widths=widths,
-        units=units, looks=_looks(found, units), size=min(found.pixels.shape[-1], LARGEST), small=SMALL,
-    )  # fmt: skip
+        found=found, record=record, net=net, options=options, size=size, small=SMALL, weight_pictures=weight_pictures
+    )
 
 
-def _fixed_features(found: Inspection, options: Mapping[str, Any]) -> tuple[str, int] | None:
-    """Name and width of what the first layer is given instead of pixels."""
-    whitening, hog = options["whitening"], options["hog"]
-    if not hog:
-        return ("PCA whitening", whitening) if whitening else None
-    return ("whitened pixels, HOG" if whitening else "pixels, HOG"), (whitening or found.weights.shape[1]) + hog
+def _diagram(options: Mapping[str, Any]) -> str:
+    """Draw the network, with its fixed features as a layer, as the URL of an SVG."""
+    pixels, whitening, hog = 3 * options["image_size"] ** 2, options["whitening"], options["hog"]
+    name = ("whitened pixels" if whitening else "pixels") + (", HOG" if hog else "")
+    fixed = (name, (whitening or pixels) + hog) if whitening or hog else None
+    figure = network_diagram([pixels, *options["hidden"], 1], fixed)
+    return _data_url("image/svg+xml", figure.savefig, format="svg", transparent=True)
 
 
-def _looks(found: Inspection, units: list[list[Unit]]) -> list[list[dict[str, str]]]:
-    """Of every layer's units what they look for: pictures by their captions; logistic regression counts as a layer."""
-    first = [unit.number - 1 for unit in units[0]] if units else [0]
-    kinds = {"weights": found.weights[first]}
-    if found.learnt is not None:
-        kinds["learnt"] = found.learnt[first]
-    later = [
-        {"in common": layer.typical(chosen, found.pixels)}
-        for layer, chosen in zip(found.layers[1:], units[1:], strict=True)
-    ]
-    return [_pictures(kinds, found.pixels.shape[-1]) for kinds in (kinds, *later)]
-
-
-def _pictures(kinds: dict[str, Tensor], size: int) -> list[dict[str, str]]:
-    """Of every unit its pictures by caption, from weights by caption, each float32 (units, 3 · size²)."""
-    columns = [[_picture(unit, lossless=True) for unit in weight_pictures(weights, size)] for weights in kinds.values()]
-    return [dict(zip(kinds, pictures, strict=True)) for pictures in zip(*columns, strict=True)]
-
-
-def _photo(pixels: Tensor) -> str:
-    return _picture(pixels, lossless=pixels.shape[-1] <= SMALL)  # a small one takes little room anyway
-
-
-def _picture(pixels: Tensor, lossless: bool) -> str:
-    """Pixels as the address of an image: uint8, or float32 in [0, 1], (3, height, width)."""
+def _image(pixels: Tensor, lossless: bool = False) -> str:
+    """Encode pixels, uint8 or float32 in [0, 1], (3, height, width), as the URL of an image."""
     image = to_pil_image(pixels)
     image.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX)
+    lossless = lossless or pixels.shape[-1] <= SMALL
     return _data_url("image/webp", image.save, format="webp", lossless=lossless, quality=82)
 
 
