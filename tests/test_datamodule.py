@@ -88,6 +88,7 @@ def test_any_source_trains_any_lightning_module(make_data: MakeData) -> None:
     trained = fit(data).trained
     expected = hashes(to_images(torch.from_numpy(pixels).permute(0, 3, 1, 2)[data.train.rows].float()))
     assert [sorted(epoch) for epoch in trained] == [sorted(expected)] * 2
+    assert data.train.labels.equal((data.train.rows % 2).float())
 
 
 def test_overfit_batches_gives_the_same_batches_in_every_epoch(make_data: MakeData) -> None:
@@ -235,7 +236,8 @@ def test_drawn_cats_and_dogs_differ_in_shape_and_not_on_average() -> None:
     assert source.names == sorted(set(source.names))
     assert source.labels == [0] * 200 + [1] * 200
     photos = np.stack([source.read(index, 16) for index in range(400)])
-    assert (photos.shape, photos.dtype) == ((400, 16, 16, 3), np.uint8)
+    assert photos.shape == (400, 16, 16, 3)
+    assert photos.dtype == np.uint8
     cat, dog = photos[:200].mean(axis=0), photos[200:].mean(axis=0)
     assert np.abs(cat - dog).mean() < 12  # grey levels
     assert photos.std(axis=0).mean() > 40  # of the photos themselves
