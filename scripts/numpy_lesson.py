@@ -16,7 +16,7 @@ from lightning import Trainer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from catdog import CatDogClassifier, CatDogDataModule, figures
+from catdog import CatDogClassifier, CatDogDataModule, plots
 from catdog.cli import one_line_errors, without_remarks
 from catdog.data import FolderSource, SyntheticSource
 from catdog.numpy_mlp import Layers, bce, forward, train_step
@@ -77,7 +77,7 @@ def curves(by_hand: Losses, lightning: Losses) -> Figure:
     loss, difference = figure.subplots(1, 2)
     epochs = range(1, len(by_hand) + 1)
     pairs = zip(zip(*by_hand, strict=True), zip(*lightning, strict=True), strict=True)
-    parts = (("training", figures.TRAIN_COLOR), ("validation", figures.VAL_COLOR))
+    parts = (("training", plots.TRAIN_COLOR), ("validation", plots.VAL_COLOR))
     for (part, color), (ours, theirs) in zip(parts, pairs, strict=True):
         loss.plot(epochs, theirs, color=color, label=f"{part}, Lightning")
         loss.plot(epochs, ours, "o", color=color, mfc="none", markersize=8, label=f"{part}, by hand")
@@ -110,7 +110,7 @@ def compare(data: CatDogDataModule, hidden: list[int], epochs: int, output: Path
     print(table(by_hand, lightning))
     print(f"\nlargest difference: {np.abs(np.subtract(by_hand, lightning)).max():.1e}")
     output.mkdir(parents=True, exist_ok=True)
-    for name, figure in {"network": figures.network_diagram(widths), "losses": curves(by_hand, lightning)}.items():
+    for name, figure in {"network": plots.network_diagram(widths), "losses": curves(by_hand, lightning)}.items():
         figure.savefig(output / f"{name}.png", dpi=100)
         print(f"picture: {output / name}.png")
 

@@ -88,6 +88,7 @@ def test_any_source_trains_any_lightning_module(make_data: MakeData) -> None:
     trained = fit(data).trained
     expected = hashes(to_images(torch.from_numpy(pixels).permute(0, 3, 1, 2)[data.train.rows].float()))
     assert [sorted(epoch) for epoch in trained] == [sorted(expected)] * 2
+    assert data.train.labels.equal((data.train.rows % 2).float())
 
 
 def test_overfit_batches_gives_the_same_batches_in_every_epoch(make_data: MakeData) -> None:

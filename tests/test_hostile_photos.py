@@ -48,14 +48,12 @@ def saved(format: str, photo: Image.Image = PHOTO, **options: object) -> bytes:
     return file.getvalue()
 
 
-def png(width: int, height: int, depth: int, color: int, rows: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG file made by hand, because Pillow writes not all that it reads."""
-    head = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
-    whole = [(b"IHDR", head), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    parts = (
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in whole
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+def png(width: int, height: int, depth: int, color: int, rows: bytes) -> bytes:
+    """A PNG file made by hand, because Pillow refuses to write some."""
+    content, head = b"\x89PNG\r\n\x1a\n", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
+    for kind, data in ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return content
 
 
 def oriented(orientation: int) -> Image.Exif:
@@ -74,10 +72,10 @@ def put(path: Path, content: Content) -> None:
     content(path) if callable(content) else path.write_bytes(content)
 
 
-def put_pair(root: Path, content: Content) -> FolderSource:
+def put_pair(root: Path) -> FolderSource:
     """Write one photo of each class."""
     for folder in ("cats", "dogs"):
-        put(root / folder / "1.jpg", content)
+        put(root / folder / "1.jpg", saved("JPEG"))
     return FolderSource(root)
 
 
@@ -86,12 +84,9 @@ READABLE = {
     "CMYK JPEG": saved("JPEG", PHOTO.convert("CMYK")),
     "JPEG of several pictures": saved("MPO", **MORE),
     "colour profile": saved("JPEG", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()),
-    "damaged colour profile": saved("JPEG", icc_profile=b"no profile"),
     "JPEG with bytes after its end": saved("JPEG") + b"more" * 1000,
     "oriented JPEG": saved("JPEG", exif=oriented(6)),
-    "JPEG of an orientation out of range": saved("JPEG", exif=oriented(77)),
     "black and white PNG": saved("PNG", PHOTO.convert("1")),
-    "grey PNG": saved("PNG", GREY),
     "palette PNG": saved("PNG", PALETTE),
     "palette PNG with a transparent colour": saved("PNG", PALETTE, transparency=3),
     "half-transparent palette PNG": saved("PNG", PHOTO.quantize(16), transparency=bytes(range(0, 256, 16))),
@@ -105,7 +100,6 @@ READABLE = {
     "animated GIF with transparency": saved("GIF", PALETTE, transparency=7, **MORE),
     "RGBA WebP": saved("WEBP", TRANSPARENT, lossless=True),
     "animated WebP": saved("WEBP", **MORE),
-    "oriented WebP": saved("WEBP", exif=oriented(8)),
     "BMP": saved("BMP"),
 }
 TURNS = ((0, 1), (0, -1), (2, 1), (2, -1), (-1, -1), (-1, 1), (1, -1), (1, 1))  # quarters, and -1 where mirrored
@@ -120,28 +114,26 @@ BY_HAND: dict[str, tuple[bytes, NDArray[np.generic]]] = {
         saved("PNG", Image.fromarray(DEEP), transparency=int(DEEP[3, 4])),
         np.where(DEEP[3, 4] == DEEP, 255, DEEP >> 8),
     ),
-    "EXIF that is no EXIF": (saved("PNG", exif=b"Exif\0\0MM\0*garbage" * 9), NOISE[..., :3]),
-    "EXIF cut short": (saved("PNG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01"), NOISE[..., :3]),
+    "EXIF in no byte order": (saved("PNG", exif=b"Exif\0\0XX*\0\x08\0\0\0"), NOISE[..., :3]),
 }
 
-BOMBS = {
-    "PNG": png(20_000, 20_000, 1, 0, bytes(5000)),
-    "PNG that Pillow itself would take": png(11_000, 10_000, 1, 0, bytes(5000)),
-    "PNG with a profile": png(1, 1, 8, 0, b"\0\0", (b"iCCP", b"x\0\0" + zlib.compress(bytes(2**21)))),
-    "JPEG": saved("JPEG").replace(struct.pack(">HH", 18, 24), b"\xff" * 4),
-    "GIF": saved("GIF").replace(struct.pack("<HH", 24, 18), b"\xff" * 4, 1),
-    "BMP": saved("BMP").replace(struct.pack("<ii", 24, 18), struct.pack("<ii", 65535, 65535)),
-    "WebP": b"RIFF\x24\0\0\0WEBPVP8X\x0a\0\0\0\x02\0\0\0\xff\x3f\0\xff\x3f\0ANIM\x06\0\0\0\xff\xff\xff\xff\0\0",
-}
-EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n9 9 scale showpage\n"
+BOMB = "exceeds|too large|pixels are more than|could not create decoder"
 UNREADABLE: dict[str, tuple[Content, str]] = {
     "empty": (b"", "0 bytes; a photo has 1 to"),
     "text": (b"no photo at all", "no JPEG, PNG, WEBP, GIF or BMP image"),
-    "a program that other software would run": (EPS, "no JPEG"),
-    "half a JPEG": (saved("JPEG")[:600], "[Tt]runcated"),
+    "PostScript, a program": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "no JPEG"),
+    "PNG bomb": (png(20_000, 20_000, 1, 0, bytes(5000)), BOMB),
+    "PNG bomb that Pillow itself would take": (png(11_000, 10_000, 1, 0, bytes(5000)), BOMB),
+    "PNG with a bomb for a profile": (saved("PNG", icc_profile=bytes(2**21)), BOMB),
+    "JPEG bomb": (saved("JPEG").replace(struct.pack(">HH", 18, 24), b"\xff" * 4), BOMB),
+    "GIF bomb": (saved("GIF").replace(struct.pack("<HH", 24, 18), b"\xff" * 4, 1), BOMB),
+    "BMP bomb": (saved("BMP").replace(struct.pack("<ii", 24, 18), struct.pack("<ii", 65535, 65535)), BOMB),
+    "WebP bomb": (
+        b"RIFF\x24\0\0\0WEBPVP8X\x0a\0\0\0\x02\0\0\0\xff\x3f\0\xff\x3f\0ANIM\x06\0\0\0\xff\xff\xff\xff\0\0",
+        BOMB,
+    ),
     "larger than any photo": (grow, "bytes; a photo has"),
     "broken link": (lambda path: path.symlink_to("nowhere"), "No such file"),
-    "circular link": (lambda path: path.symlink_to(path.name), "Too many levels of symbolic links"),
     "pipe": (os.mkfifo, "not a regular file"),
     "device": (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
 }
@@ -196,23 +188,14 @@ def test_an_odd_photo_gives_the_right_pixels(tmp_path: Path, content: bytes, exp
 
 
 @pytest.mark.parametrize(("content", "why"), UNREADABLE.values(), ids=UNREADABLE)
-def test_an_unreadable_photo_has_a_reason(tmp_path: Path, content: Content, why: str) -> None:
+def test_an_unreadable_photo_has_a_reason_before_its_pixels_are_allocated(
+    tmp_path: Path, content: Content, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda photo: pytest.fail("pixels are allocated"))
     put(tmp_path / "1.jpg", content)
     with pytest.raises(UnreadablePhotoError, match=why) as caught:
         read(tmp_path / "1.jpg")
     assert str(tmp_path) not in str(caught.value)
-
-
-@pytest.mark.parametrize("content", BOMBS.values(), ids=BOMBS)
-def test_a_bomb_is_refused_before_its_pixels_are_allocated(
-    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda photo: pytest.fail("pixels are allocated"))
-    put(tmp_path / "1.jpg", content)
-    with pytest.raises(
-        UnreadablePhotoError, match="exceeds|too large|pixels are more than|could not create decoder object"
-    ):
-        read(tmp_path / "1.jpg")
 
 
 @given(
@@ -241,13 +224,9 @@ def test_a_photo_damaged_or_cut_short_anywhere_gives_its_pixels_or_a_reason(
 
 @pytest.mark.parametrize("lack", [MemoryError(), OSError(errno.EMFILE, "Too many open files")], ids=repr)
 def test_what_the_machine_lacks_is_not_kept_as_a_fault_of_the_photo(tmp_path: Path, lack: Exception) -> None:
-    source = put_pair(tmp_path / "photos", saved("JPEG"))
-    with (
-        patch.object(Image, "open", side_effect=lack),
-        pytest.raises(
-            InputError, match=r"'cats/1.jpg' could not be read \((Cannot allocate memory|Too many open files)\)"
-        ),
-    ):
+    source = put_pair(tmp_path / "photos")
+    sentence = r"'cats/1.jpg' could not be read \((Cannot allocate memory|Too many open files)\)"
+    with patch.object(Image, "open", side_effect=lack), pytest.raises(InputError, match=sentence):
         PixelStore.of(source, SIZE, tmp_path / "cache")
     assert not PixelStore.of(source, SIZE, tmp_path / "cache").unreadable
 
@@ -267,7 +246,7 @@ def test_large_photos_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pyt
 
 def test_what_may_not_be_read_is_listed_or_refused_until_it_may(unprivileged: Path) -> None:
     root, photo = unprivileged / "photos", unprivileged / "photos/cats/1.jpg"
-    source = put_pair(root, saved("JPEG"))
+    source = put_pair(root)
     photo.chmod(0)
     assert PixelStore.of(source, SIZE, unprivileged / "cache").unreadable == {"cats/1.jpg": "Permission denied"}
     photo.chmod(0o600)
@@ -286,7 +265,7 @@ def test_a_run_on_all_of_them_tests_the_readable_and_lists_the_others(
     warnings.filterwarnings("error", module=r"PIL\.")  # to be ignored by the build itself, in all threads
     classes, root = (os.fsdecode(b"caf\xe9\n"), "\N{CAT}"), tmp_path / "photos"
     good = [content for content, _ in PIXELS.values()]
-    bad = [*(content for content, _ in UNREADABLE.values()), *BOMBS.values()]
+    bad = [*(content for content, _ in UNREADABLE.values()), saved("JPEG")[:600]]
     photos = {
         f"{folder}/{number}/{NAMES[number % len(NAMES)]}": content
         for folder, contents in ((classes[0], good), (classes[1], good), (f"{classes[1]}/bad", bad))

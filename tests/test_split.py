@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catdog.data import split_indices
@@ -20,6 +20,7 @@ SEEDS = st.integers(0, 2**32)
 
 
 @given(count=st.integers(10, 600), seed=SEEDS)
+@settings(deadline=None)
 def test_ten_folds_of_the_exercises_sizes_test_and_validate_every_photo_once(count: int, seed: int) -> None:
     folds = [split_indices(count, seed, fold) for fold in range(10)]
     assert [len(part) for part in folds[0][:2]] == [int(0.8 * count), int(0.1 * count)]
@@ -30,6 +31,7 @@ def test_ten_folds_of_the_exercises_sizes_test_and_validate_every_photo_once(cou
 
 
 @given(digests=st.lists(st.sampled_from("abcdefghijklmnopqrstuvwxyz"), min_size=10, max_size=60), seed=SEEDS)
+@settings(deadline=None)
 def test_copies_are_on_the_firsts_side_and_every_photo_is_still_tested_once(digests: list[str], seed: int) -> None:
     originals = find_originals(digests)
     folds = [split_indices(len(digests), seed, fold, originals) for fold in range(10)]

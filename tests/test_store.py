@@ -9,12 +9,11 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from catdog.data import FolderSource, PixelStore, SyntheticSource, store
-from catdog.data.store import INDEX, PIXELS, digest_pixels, store_key
+from catdog.data.store import INDEX, PIXELS, store_key
 from catdog.errors import InputError
 
 # Processes that a test may kill: they come from one that has imported everything and then only forks.
@@ -55,18 +54,6 @@ def two_photos(root: Path) -> FolderSource:
     return FolderSource(root)
 
 
-def test_the_store_holds_what_the_source_reads(tmp_path: Path, photo_root: Path) -> None:
-    source = FolderSource(photo_root)
-    store = PixelStore.of(source, 16, tmp_path)
-    assert store.names == source.names
-    assert store.labels.tolist() == source.labels
-    assert store.pixels.dtype == torch.uint8
-    for index, pixels in enumerate(store.pixels):
-        np.testing.assert_array_equal(pixels.permute(1, 2, 0).numpy(), source.read(index, 16))
-        assert store.digests[index] == digest_pixels(source.read(index, 16))
-    assert len(set(store.digests)) == len(source.names)
-
-
 def test_a_build_that_fails_leaves_nothing_and_reads_no_further(tmp_path: Path) -> None:
     with (
         patch.object(SyntheticSource, "read", side_effect=RuntimeError("machine on fire")) as read,
@@ -99,8 +86,6 @@ def swap(folder: Path) -> None:
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
-    "index empty": lambda folder: os.truncate(folder / INDEX, 0),
-    "index gone": lambda folder: (folder / INDEX).unlink(),
     "index no text": lambda folder: (folder / INDEX).write_bytes(b"\xff\xfe{"),
     "a digest changed": lambda folder: (folder / INDEX).write_text((folder / INDEX).read_text().replace('["', '["0')),
     "pixels cut short": lambda folder: os.truncate(folder / PIXELS, 1000),

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from catdog.data import FileSource, UnreadablePhotoError, to_images
 from catdog.errors import InputError
-from catdog.figures import weight_pictures
 from catdog.inference.contributions import contributions
 from catdog.inference.predictor import Predictor
 from catdog.names import net_title, shown
+from catdog.plots import weight_pictures
 
 HOST = "127.0.0.1"
 MOST_MB = 20  # of an upload; photos of phones have up to 12

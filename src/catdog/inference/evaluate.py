@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from catdog import figures
+from catdog import plots
 from catdog.data import FolderSource, PhotoSource, PixelStore
 from catdog.environment import environment
 from catdog.errors import InputError
@@ -160,8 +160,8 @@ def _save(folder: Path, record: dict[str, Any], sample: Sample, logits: Tensor) 
     """Write the pictures, and last of all `evaluation.json`."""
     probabilities = mean_logits(logits, dim=0).sigmoid()
     rows = sample.rows.tolist()
-    sheet = figures.mistakes(
-        lambda n: sample.source.read(rows[n], figures.SIDE), sample.labels, probabilities, record["class_names"]
+    sheet = plots.mistakes(
+        lambda n: sample.source.read(rows[n], plots.SIDE), sample.labels, probabilities, record["class_names"]
     )
     folder.mkdir(parents=True, exist_ok=True)
     draw_evaluation(record, logits, sample.labels).savefig(folder / "evaluation.png", dpi=110)

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.functional import classification
 
-from catdog.figures.curves import TRAIN_COLOR, VAL_COLOR
 from catdog.inference.measures import BINS, reliability, with_interval
 from catdog.model.metrics import mean_logits
 from catdog.names import shown
+from catdog.plots import TRAIN_COLOR, VAL_COLOR
 from catdog.statistics import wilson_interval
 
 LONGEST_NAME = 18  # letters of a class's name that the figure has room for

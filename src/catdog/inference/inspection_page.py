@@ -12,12 +12,12 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
 from catdog.errors import InputError
-from catdog.figures import network_diagram, weight_pictures
 from catdog.files import write_atomically
 from catdog.inference.inspect import Inspection, inspect
 from catdog.inference.predictor import Predictor
 from catdog.inference.runs import FinishedRun
 from catdog.names import describe, shown
+from catdog.plots import network_diagram, weight_pictures
 
 LARGEST = 128  # pixels: height and width of a picture at most
 SMALL = 64  # pixels: up to which a photo is encoded without loss

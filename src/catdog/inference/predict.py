@@ -18,11 +18,11 @@ from tqdm import tqdm
 from catdog.data import FileSource, UnreadablePhotoError, read_all
 from catdog.data.photos import PHOTO_SUFFIXES, photo_paths
 from catdog.errors import InputError
-from catdog.figures import SIDE, contact_sheet
 from catdog.files import csv_text, write_atomically
 from catdog.inference.predictor import Predictor
 from catdog.inference.runs import locate
 from catdog.names import shown
+from catdog.plots import SIDE, contact_sheet
 
 COLUMNS = ("path", "prediction", "confidence", "probability", "sd", "reason")
 BATCH = 64  # photos given to the networks at a time

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from catdog import figures
+from catdog import plots
 from catdog.statistics import Difference, holm, paired_difference
 from catdog.study.settings import MACHINE_KEYS, Setting, collect, differing
 from catdog.study.table import table, to_markdown
@@ -89,7 +89,7 @@ class Report:
         if finished := [setting for setting in self.settings if setting.runs]:
             curves = [(setting.net, setting.epochs, [run["history"] for run in setting.runs]) for setting in finished]
             shares = [run["baseline"]["val"] for setting in finished for run in setting.runs]
-            figures.comparison(curves, float(np.mean(shares))).savefig(folder / "comparison.png", dpi=110)
+            plots.comparison(curves, float(np.mean(shares))).savefig(folder / "comparison.png", dpi=110)
             text += "\n![Learning curves](comparison.png)\n"
         (folder / "comparison.md").write_text(text, encoding="utf-8")
 

@@ -9,9 +9,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from catdog.data import CatDogDataModule
-from catdog.figures.networks import weight_pictures
-from catdog.figures.photos import mistakes
 from catdog.model import CatDogClassifier
+from catdog.plots import mistakes, weight_pictures
 
 MOST_WEIGHT_PICTURES = 64
 

@@ -10,7 +10,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from catdog import figures
+from catdog import plots
 from catdog.data import CatDogDataModule
 from catdog.environment import environment
 from catdog.files import csv_text, write_atomically
@@ -102,7 +102,7 @@ def save(
         for name, label, probability in zip(data.test.names, data.test.labels.tolist(), own, strict=False)
     )
     write_atomically(folder / "predictions.csv", csv_text(("path", "label", "seed", "probability"), rows))
-    figure = figures.curves(metrics["replicas"], describe(metrics), metrics["baseline"]["val"])
+    figure = plots.curves(metrics["replicas"], describe(metrics), metrics["baseline"]["val"])
     figure.savefig(folder / "curves.png", dpi=110)
     fill_dashboard(model, data, trainer, metrics, probabilities)
     write_atomically(folder / METRICS, json.dumps(metrics, indent=2, default=str))

@@ -1,0 +1,215 @@
+"""Pictures: learning curves, networks, photos in rows."""
+
+import textwrap
+from collections.abc import Callable, Sequence
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+
+from catdog.names import shown
+
+History = Sequence[dict[str, Any]]  # a row for every step at which an epoch or a validation ended
+TRAIN_COLOR, VAL_COLOR = "tab:blue", "tab:orange"
+SIDE, GAP = 180, 12  # pixels: the side of a photo, between photos
+LETTER, LINE = 7, 16  # pixels: the width of a letter, from line to line
+
+
+def curves(replicas: Sequence[dict[str, Any]], title: str, baseline: float) -> Figure:
+    """Draw loss and accuracy against epochs, side by side; the mean of several replicas in a band of ±1 sd.
+
+    A star for each replica marks the step whose weights were tested. What was never logged is left out.
+
+    Args:
+        replicas: of each its `history` and its `tested_step`.
+        title: what was trained, and its result.
+        baseline: share of the larger class among the validation photos.
+    """
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    figure.suptitle(title)
+    histories = [replica["history"] for replica in replicas]
+    tested = [row for replica in replicas for row in replica["history"] if row["step"] == replica["tested_step"]]
+    loss, accuracy = figure.subplots(1, 2)
+    for axes, name, label in ((loss, "loss", "binary cross-entropy"), (accuracy, "acc", "accuracy")):
+        for part, color, word in (("train", TRAIN_COLOR, "training"), ("val", VAL_COLOR, "validation")):
+            if any(f"{part}/{name}" in row for history in histories for row in history):
+                _plot_mean(axes, histories, f"{part}/{name}", color=color, label=word)
+        stars = [(_epoch(row, histories[0]), row[f"val/{name}"]) for row in tested if f"val/{name}" in row]
+        size = 12 if len(tested) == 1 else 7
+        axes.plot(*np.reshape(stars, (-1, 2)).T, "*", color=VAL_COLOR, markersize=size, label="tested weights")
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.grid(alpha=0.3)
+    accuracy.axhline(baseline, color="gray", linestyle="--", label=f"majority class {baseline:.2f}")
+    loss.legend()
+    accuracy.legend()
+    return figure
+
+
+def comparison(settings: Sequence[tuple[str, int, Sequence[History]]], baseline: float) -> Figure:
+    """Draw training loss and validation accuracy against epochs: each setting's mean over runs, in a band of ±1 sd.
+
+    Args:
+        settings: of each its net, its epochs, and its runs' histories.
+        baseline: share of the larger class among the validation photos.
+    """
+    figure = Figure(figsize=(13, 5), layout="constrained")
+    nets = list(dict.fromkeys(net for net, *_ in settings))
+    words = {"train/loss": "training loss", "val/acc": "validation accuracy"}
+    for axes, (name, word) in zip(figure.subplots(1, 2), words.items(), strict=True):
+        for net, epochs, histories in settings:
+            longest = max(count for other, count, _ in settings if other == net)
+            label = f"{net}, {epochs} epochs, {len(histories)} runs"
+            style = "-" if epochs == longest else ":"
+            _plot_mean(axes, histories, name, linestyle=style, color=f"C{nets.index(net)}", label=label)
+        axes.axvline(10, color="gray", linestyle=":", linewidth=1)
+        axes.set(xlabel="epoch", ylabel=word)
+        axes.grid(alpha=0.3)
+    axes.axhline(baseline, color="gray", linestyle="--", label=f"majority class {baseline:.2f}")
+    axes.legend(fontsize="small")
+    return figure
+
+
+def _plot_mean(axes: Axes, histories: Sequence[History], name: str, *, color: str, **line: Any) -> None:
+    """Plot the mean of a metric as far as all runs have got, in a band of ±1 standard deviation."""
+    rows = list(zip(*([row for row in history if name in row] for history in histories), strict=False))
+    epochs = [_epoch(row, histories[0]) for row, *_ in rows]
+    values = np.reshape([row[name] for same in rows for row in same], (-1, len(histories)))
+    mean, spread = values.mean(axis=1), values.std(axis=1)
+    axes.plot(epochs, mean, color=color, marker="o" if len(rows) == 1 else "", **line)
+    axes.fill_between(epochs, mean - spread, mean + spread, color=color, alpha=0.12, linewidth=0)
+
+
+def _epoch(row: dict[str, Any], history: History) -> float:
+    """Place a row on the axis of epochs, between whole numbers if it is of a validation within one."""
+    whole = next((other for other in history if "seconds" in other), history[-1])
+    return row["step"] * whole["epoch"] / whole["step"]
+
+
+def weight_pictures(weights: Tensor, image_size: int) -> Tensor:
+    """Each first-layer unit's weights as a picture: float32 (units, 3, image_size, image_size) in [0, 1].
+
+    Grey is a weight of 0; each unit is scaled by its own largest absolute weight.
+
+    Args:
+        weights: float32 (units, 3 · image_size²).
+        image_size: height and width in pixels.
+    """
+    largest = weights.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+    return (0.5 + 0.5 * weights / largest).reshape(-1, 3, image_size, image_size)
+
+
+def network_diagram(widths: Sequence[int], fixed: tuple[str, int] | None = None) -> Figure:
+    """A fully connected network as textbooks draw it: a column of circles per layer, lines, and parameter counts.
+
+    A column of more than six is abbreviated with dots.
+
+    Args:
+        widths: of every layer from input to output, such as `[49152, 5, 5, 3, 1]`.
+        fixed: name and width of a first layer that is not trained, such as `("PCA whitening", 256)`.
+    """
+    columns = _columns(widths, fixed)
+    figure = Figure(figsize=(2.1 * len(columns) + 0.5, 5.6), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlim=(-0.5, len(columns) - 0.1), ylim=(-3.9, 3.5))
+    axes.axis("off")
+    heights = [_draw_column(axes, place, *column) for place, column in enumerate(columns)]
+    counts = []
+    for place, ((before, *_), (after, *_)) in enumerate(pairwise(columns)):
+        if place or fixed is None:
+            counts.append((before + 1) * after)
+            layer = f"^{{[{len(counts)}]}}$"
+            text = f"$W{layer}: {after:,} × {before:,}\n$b{layer}: {after:,}\n{counts[-1]:,} parameters"
+        else:
+            text = "set before training,\nnot counted"
+        axes.text(place + 0.5, -3, text, ha="center", va="top")
+        ends = np.transpose(list(product(*heights[place : place + 2])))
+        axes.plot([place, place + 1], ends, "-" if counts else "--", color="0.6", linewidth=0.7, zorder=0)
+    axes.text(len(columns) - 0.5, -3, f"total\n{sum(counts):,} parameters", ha="center", va="top", weight="bold")
+    return figure
+
+
+def _columns(widths: Sequence[int], fixed: tuple[str, int] | None) -> list[tuple[int, str, str, str]]:
+    """Of every column its width, heading, symbol and color."""
+    inputs, *hidden, outputs = widths
+    columns = [(inputs, f"input\n{inputs:,} numbers", "x", "tab:gray")]
+    if fixed is not None:
+        name, width = fixed
+        columns.append((width, f"{name}\n{width:,} number{'s' * (width > 1)}", "u", "tab:gray"))
+    for layer, width in enumerate(hidden, start=1):
+        columns.append((width, f"hidden layer {layer}\n{width:,} × ReLU", f"a^{{[{layer}]}}", "tab:blue"))
+    return [*columns, (outputs, "output\n1 number, then $\\sigma(z_1)$", "z", "tab:orange")]
+
+
+def _draw_column(axes: Axes, place: int, width: int, heading: str, symbol: str, color: str) -> list[float]:
+    """One column of circles below its heading; returns their heights."""
+    axes.text(place, 3, heading, ha="center", fontsize=11)
+    numbers = list(range(1, width + 1)) if width <= 6 else [1, 2, 3, 0, width - 1, width]  # 0: the dots
+    heights = {number: (len(numbers) - 1) / 2 - row for row, number in enumerate(numbers)}
+    for number, height in heights.items():
+        label = f"${symbol}_{{{number}}}$" if number else "$\\vdots$"
+        axes.text(place, height, label, ha="center", va="center", fontsize=10)
+    centers = [height for number, height in heights.items() if number]
+    axes.scatter([place] * len(centers), centers, s=1200, facecolor="white", edgecolor=color, linewidth=1.6)
+    return centers
+
+
+def mistakes(
+    read: Callable[[int], Any], labels: Tensor, probabilities: Tensor, class_names: Sequence[str], most: int = 16
+) -> Image.Image:
+    """The wrongly classified photos, most confident first, each with what it is and what it was taken for.
+
+    Args:
+        read: gives the photo at a position: uint8, a tensor (3, height, width) or an array (height, width, 3).
+        labels: 0 or 1, (photos,).
+        probabilities: of class 1, (photos,).
+        class_names: names of class 0 and class 1.
+        most: how many photos to show.
+    """
+    predicted, names = (probabilities > 0.5).long(), [shown(name) for name in class_names]
+    confidence = probabilities.where(predicted == 1, 1 - probabilities)
+    wrong = (predicted != labels).nonzero().squeeze(1)
+    worst = wrong[confidence[wrong].argsort(descending=True, stable=True)[:most]].tolist()
+    captions = [f"{names[1 - predicted[n]]} as {names[predicted[n]]}, {confidence[n]:.0%}" for n in worst]
+    title = f"the most confident of {len(wrong)} mistakes in {len(labels):,} photos"
+    return contact_sheet([to_pil_image(read(position)) for position in worst], captions, title)
+
+
+def contact_sheet(photos: Sequence[Image.Image], captions: Sequence[str], title: str, columns: int = 4) -> Image.Image:
+    """Photos in rows, each with its caption below. Matplotlib takes a second for sixteen.
+
+    Args:
+        photos: square, of any size.
+        captions: one per photo; of several lines, each is wrapped to the photo's width.
+        title: written above them.
+        columns: photos in a row.
+    """
+    # Matplotlib's font, because names of files have letters that Pillow's own lacks; BASIC: each is LETTER pixels wide.
+    path = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSansMono.ttf"
+    font = ImageFont.truetype(path, size=12, layout_engine=ImageFont.Layout.BASIC)
+    width = GAP + columns * (SIDE + GAP)
+    heading, texts = _wrapped(title, width - 2 * GAP), [_wrapped(caption, SIDE) for caption in captions]
+    top = 2 * GAP + LINE * len(heading)
+    step = SIDE + 2 * GAP + LINE * max(map(len, texts), default=0)  # from row to row
+    sheet = Image.new("RGB", (width, top + step * -(-len(photos) // columns)), "white")
+    draw = ImageDraw.Draw(sheet)
+    draw.text((GAP, GAP), "\n".join(heading), "black", font)
+    for number, (photo, text) in enumerate(zip(photos, texts, strict=True)):
+        row, column = divmod(number, columns)
+        left, upper = GAP + column * (SIDE + GAP), top + row * step
+        sheet.paste(photo.resize((SIDE, SIDE)), (left, upper))
+        draw.text((left, upper + SIDE + 4), "\n".join(text), "black", font)
+    return sheet
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most `width` pixels, broken between words or else within one."""
+    lines = map(shown, text.split("\n"))  # an unpaired surrogate cannot be drawn
+    return [part for line in lines for part in textwrap.wrap(line, width // LETTER)]
