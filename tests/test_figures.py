@@ -17,13 +17,13 @@ def lines_of(axes: Axes) -> dict[str, Any]:
 
 
 def test_curves_are_the_mean_of_all_replicas_and_mark_the_tested_weights_of_each() -> None:
-    replicas = []
+    replicas: list[dict[str, Any]] = []
     for tested in (1, 2):
-        rows = [{"epoch": n, "step": 7 * n, "train/loss": 1 / n, "val/acc": n * tested / 10} for n in (1, 2)]
+        rows: Any = [{"epoch": n, "step": 7 * n, "train/loss": 1 / n, "val/acc": n * tested / 10} for n in (1, 2)]
         replicas.append({"history": rows, "tested_step": 7 * tested})
     figure = figures.curves(replicas, title="hidden layers [4]: 0.6", chance=0.55)
     loss, accuracy = map(lines_of, figure.axes)
-    np.testing.assert_allclose(loss["training"], [[1, 1], [2, 1 / 2]])
+    np.testing.assert_allclose(loss["training"], [[1.0, 1.0], [2, 0.5]])
     np.testing.assert_allclose(accuracy["validation"], [[1, 0.15], [2, 0.3]])
     np.testing.assert_allclose(accuracy["tested weights"], [[1, 0.1], [2, 0.4]])
     np.testing.assert_allclose(accuracy["chance 0.55"][:, 1], 0.55)

@@ -128,18 +128,3 @@ def test_a_kill_while_saving_leaves_a_whole_checkpoint_and_a_free_folder(tmp_pat
         weights = torch.load(tmp_path / "last.ckpt", weights_only=True)["weights"]
         assert (weights == weights[0]).all()
     assert begin(tmp_path, {}) is None
-
-
-@pytest.mark.parametrize("clocks", [(0.5, 1.5), (1.5, 0.5)])
-def test_processes_of_a_run_save_together_whatever_their_clocks_say(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clocks: tuple[float, float]
-) -> None:
-    """Saving waits for all: a process that saves alone would hold up the run for ever."""
-    answers: list[bool] = []
-    for clock in clocks:  # seconds since the last time, as each sees it
-        trainer = Mock(global_step=0, current_epoch=0, max_epochs=1, is_global_zero=False)
-        trainer.strategy.broadcast = lambda mine: [*answers, mine][0]
-        monkeypatch.setattr(time, "monotonic", lambda clock=clock: clock)
-        RunCheckpoint(tmp_path).on_train_epoch_end(trainer, Mock(replica_metrics={}))
-        answers.append(trainer.save_checkpoint.called)
-    assert answers == [clocks[0] > 1] * 2
