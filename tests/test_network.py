@@ -63,13 +63,6 @@ def test_colour_and_brightness_do_not_matter_to_hog_and_contrast_hardly() -> Non
     torch.testing.assert_close(hog(images), hog(images.roll(1, 1)), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(hog(images), hog(images + 0.5), atol=1e-4, rtol=1e-4)
     assert (hog(images) - hog(images * 0.5)).abs().max() < 0.1
-    assert hog(torch.zeros(1, 3, 16, 16)).max() == pytest.approx(0.1)
-
-
-def test_a_mirror_image_has_the_mirrored_hog() -> None:
-    images = torch.rand(3, 3, 16, 16)
-    turned = histograms(images)[:, [0, *range(ORIENTATIONS - 1, 0, -1)]].flip(3)
-    torch.testing.assert_close(histograms(images.flip(3)), turned, atol=1e-4, rtol=1e-4)
 
 
 def correlated(count: int, inputs: int) -> torch.Tensor:
@@ -97,7 +90,7 @@ def test_fitting_gives_the_same_components_whatever_the_global_generator() -> No
         torch.manual_seed(seed)
         whitening.fit(values)
         assert torch.rand(1) == torch.rand(1, generator=torch.Generator().manual_seed(seed))  # nothing was drawn
-    torch.testing.assert_close(fitted[0].weight, fitted[1].weight)
+    assert fitted[0].weight.equal(fitted[1].weight)
     assert (fitted[0].weight.gather(1, fitted[0].weight.abs().argmax(1, keepdim=True)) > 0).all()  # signs are fixed
 
 

@@ -106,7 +106,6 @@ def test_a_net_with_hidden_units_learns_what_logistic_regression_cannot(activati
     net = NumpyMLP([8, 8], activation=activation, lr=lr, epochs=150).fit(X, y)
     assert net.score(X, y) > 0.97
     assert NumpyMLP([], lr=lr, epochs=150).fit(X, y).score(X, y) < 0.8
-    assert len(net.loss_curve_) == 150
     assert net.loss_curve_[-1] < 0.1 < net.loss_curve_[0]
 
 

@@ -11,8 +11,6 @@ import pytest
 
 from conftest import ROOT
 
-PNG = b"\x89PNG"
-
 
 def script(folder: Path, name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, str(ROOT / "scripts" / name), *arguments]
@@ -36,7 +34,7 @@ def test_the_hand_written_net_and_lightnings_have_the_same_losses(tmp_path: Path
         assert abs(val_by_hand - val_lightning) < 1e-6
     assert len({losses[1] for losses in epochs}) == 3  # something was learnt
     for name in ("network", "losses"):
-        assert (tmp_path / f"outputs/numpy_lesson/{name}.png").read_bytes().startswith(PNG)
+        assert (tmp_path / f"outputs/numpy_lesson/{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("hidden", [["4", "3"], []])
@@ -53,7 +51,7 @@ def test_vectorization_names_six_loops_and_finds_equal_results_without_three(tmp
     assert [row[2] for row in table if row[0] == "layer"] == [str(len(hidden) + 1)]
     assert [row[0] for row in table[-4:]] == ["sample, neuron, feature", "sample, neuron", "sample", "none"]
     assert "loss and gradients agree to 1e-12" in done.stdout
-    assert (tmp_path / "outputs/vectorization.png").read_bytes().startswith(PNG)
+    assert (tmp_path / "outputs/vectorization.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_benchmark_measures_its_contenders_in_turn(photo_root: Path, tmp_path: Path) -> None:

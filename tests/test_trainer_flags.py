@@ -14,7 +14,6 @@ SMALL = (
     "model=shallow", "trainer=cpu", "trainer.max_epochs=4", "data.source.count=200", "data.image_size=8",
     "data.batch_size=8", "hydra.run.dir=run",
 )  # fmt: skip
-EPOCH = 20  # batches of training; validation and test have three each
 
 
 class Run:
@@ -39,7 +38,7 @@ class Run:
 Check = Callable[[Run], bool]
 
 
-def epochs(batches: int = EPOCH, validated: bool = True) -> Check:
+def epochs(batches: int = 20, validated: bool = True) -> Check:  # validation and test have three
     return lambda run: run.rows == [(epoch, epoch * batches, True, validated) for epoch in range(1, 5)]
 
 

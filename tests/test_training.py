@@ -59,7 +59,6 @@ def test_a_run_leaves_a_whole_record(train: Train, tmp_path: Path, photo_root: P
     assert record["replicas"][0]["tested_epoch"] == losses.index(min(losses)) + 1
     assert record["parameters"] == (768 * 5 + 5) + 30 + 18 + 4
     assert [record[key] for key in ("depth", "epochs", "accelerator", "unreadable")] == [3, 3, "cpu", 1]
-    assert record["versions"]["torch"] == torch.__version__.split("+")[0]
     assert 0 < record["seconds_per_epoch"] < record["seconds"]
     with Image.open(run / "curves.png") as figure:
         assert len(figure.convert("L").getcolors() or []) > 10
