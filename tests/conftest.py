@@ -101,12 +101,10 @@ def train(make_data: MakeData, tmp_path: Path) -> Train:
         if not isinstance(model, LightningModule):
             seed_everything(0, verbose=False)
             model = make_classifier(**{"hidden": [5, 5, 3], "image_size": photos.image_size} | (model or {}))
-        flags = {"accelerator": "cpu", "devices": 1, "max_epochs": 2, "enable_model_summary": False} | (trainer or {})
+        flags = {"accelerator": "cpu", "max_epochs": 2} | (trainer or {})
         with without_remarks():
-            return (
-                training.run(make_trainer(tmp_path / folder, callbacks, **flags), model, photos, config or {}, **how)
-                or {}
-            )
+            trained = make_trainer(tmp_path / folder, callbacks, **flags)
+            return training.run(trained, model, photos, config or {}, **how) or {}
 
     return run
 

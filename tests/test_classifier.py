@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAccuracy
+from torchvision.transforms.v2.functional import ten_crop
 
 from catdog import CatDogClassifier, CatDogDataModule
 from catdog.errors import InputError
-from catdog.model.metrics import cross_entropy, mean_logits
+from catdog.model.metrics import mean_logits
 from conftest import RECIPE, MakeData, Train, make_classifier
 
 
@@ -85,7 +86,6 @@ def test_an_ordinary_loader_and_trainer_train_it_and_load_it_again(tmp_path: Pat
     predicted: Any = trainer.predict(model, loader)
     logged = pd.read_csv(tmp_path / "lightning_logs/version_0/metrics.csv")
     assert {"val/loss", "train/acc", "lr-Adam"} <= set(logged)
-    assert [batch.shape for batch in predicted] == [(16,)] * 4
     loaded = CatDogClassifier.load_from_checkpoint(best.best_model_path, weights_only=True).eval()
     torch.testing.assert_close(loaded(images).sigmoid(), torch.cat(predicted))
     assert tested["test/acc"] == ((loaded(images) > 0) == (photos.tensors[1] > 0.5)).float().mean()
@@ -110,24 +110,12 @@ def test_the_cosine_ends_at_the_last_step(train: Train, trainer: dict[str, Any],
     assert rates == pytest.approx([0.05 * (1 + math.cos(math.pi * step / steps)) for step in range(steps)])
 
 
-def test_a_cosine_without_end_is_refused(train: Train) -> None:
-    with pytest.raises(InputError, match=r"model.schedule=cosine needs an end: set trainer.max_epochs or"):
-        train(model={"schedule": "cosine"}, trainer={"max_epochs": -1})
-
-
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "NAdam"])
 @pytest.mark.parametrize("decay", [0.0, 0.5])
 def test_any_optimizer_of_pytorch_is_built_by_its_name(name: str, decay: float) -> None:
     optimizer = make_classifier(optimizer=name, lr=0.1, weight_decay=decay).configure_optimizers()
     group = optimizer.param_groups[0]
     assert (type(optimizer).__name__, group["lr"], group["weight_decay"]) == (name, 0.1, decay)
-
-
-@pytest.mark.parametrize("options", [{"optimizer": "Muon"}, {"optimizer": "Rprop", "weight_decay": 0.5}])
-def test_an_optimizer_that_does_not_fit_is_refused(options: dict[str, Any]) -> None:
-    """One is for weights in two dimensions, one is without weight decay."""
-    with pytest.raises(InputError, match=f"model.optimizer={options['optimizer']} does not fit"):
-        make_classifier(**options).configure_optimizers()
 
 
 @pytest.mark.parametrize(
@@ -150,17 +138,6 @@ def test_options_without_sense_are_refused(key: str, values: tuple[Any, ...], al
             make_classifier(**{key: value})
 
 
-def ten_views(images: Tensor) -> list[Tensor]:
-    """Corners and middle of images and of their mirror images, 9 of 10 pixels wide, enlarged."""
-    size = images.shape[3]
-    crop = round(0.9 * size)
-    middle = round((size - crop) / 2)
-    places = ((0, 0), (0, size - crop), (size - crop, 0), (size - crop, size - crop), (middle, middle))
-    both = images, images.flip(3)
-    crops = [own[:, :, y : y + crop, x : x + crop] for own in both for y, x in places]
-    return [functional.interpolate(view, (size, size), mode="bilinear") for view in crops]
-
-
 def test_validation_looks_once_and_the_test_averages_the_probabilities_of_ten_crops(
     train: Train, make_data: MakeData, tmp_path: Path
 ) -> None:
@@ -173,7 +150,8 @@ def test_validation_looks_once_and_the_test_averages_the_probabilities_of_ten_cr
     losses = [nn.BCEWithLogitsLoss()(logits, data.val.labels).item() for logits in model(images["val"])]
     assert [replica["val/loss"] for replica in record["replicas"]] == pytest.approx(losses, abs=1e-6)
     found = pd.read_csv(tmp_path / "run/predictions.csv")["probability"].to_numpy()
-    expected = torch.stack([model(view).sigmoid() for view in ten_views(images["test"])]).mean(0)
+    views = [functional.interpolate(crop, (16, 16), mode="bilinear") for crop in ten_crop(images["test"], [14, 14])]
+    expected = torch.stack([model(view).sigmoid() for view in views]).mean(0)
     np.testing.assert_allclose(found, expected.detach().numpy().ravel(), atol=1e-6)
 
 
@@ -182,11 +160,6 @@ def test_the_mean_logit_is_that_of_the_mean_probability(logits: list[float]) -> 
     values = torch.tensor(logits, dtype=torch.float64)
     torch.testing.assert_close(mean_logits(values, 0).sigmoid(), values.sigmoid().mean(), atol=1e-12, rtol=1e-9)
     torch.testing.assert_close(mean_logits(values, 0), -mean_logits(-values, 0))
-
-
-def test_logits_of_any_size_give_a_finite_loss() -> None:
-    logits, labels = torch.tensor([[-3000.0, 3000.0], [3000.0, -3000.0]]), torch.tensor([1.0, 0.0])
-    assert cross_entropy(logits, labels, "none").tolist() == [[3000, 3000], [0, 0]]
 
 
 @pytest.mark.parametrize(("hidden", "lr", "options"), [([], 0.1, {}), ([5, 5, 3], 0.1, {}), ([5, 3], 0.001, RECIPE)])

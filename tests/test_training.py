@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback, LightningModule
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -24,11 +23,6 @@ from catdog.training import callbacks
 from conftest import RECIPE, Train
 
 
-def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
-    return state
-
-
 def without_times(record: Any) -> Any:
     """A record, or part of one, with everything that differs from one time to the next left out."""
     if isinstance(record, dict):
@@ -37,7 +31,8 @@ def without_times(record: Any) -> Any:
 
 
 def assert_same_weights(one: Path, other: Path, name: str = "last") -> None:
-    left, right = weights(one, name), weights(other, name)
+    paths = (run / f"checkpoints/{name}.ckpt" for run in (one, other))
+    left, right = (torch.load(path, weights_only=True)["state_dict"] for path in paths)
     assert left.keys() == right.keys()
     assert all(left[key].equal(right[key]) for key in left)
 
@@ -48,9 +43,7 @@ def test_a_run_leaves_a_whole_record(train: Train, tmp_path: Path, photo_root: P
     record = train(data={"root": photos, "max_unreadable": 0.03}, trainer={"max_epochs": 3})
 
     assert json.loads((run / "metrics.json").read_text()) == json.loads(json.dumps(record))
-    assert record["unreadable"] == 1
-    reason = "no JPEG, PNG, WEBP, GIF or BMP image"
-    assert (run / "unreadable.csv").read_text().splitlines() == ["path,reason", f'cats/00.jpg,"{reason}"']
+    assert '\ncats/00.jpg,"no JPEG, PNG, WEBP, GIF or BMP image"\n' in (run / "unreadable.csv").read_text()
     with open(run / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == record["photos"]["test"] == 4
@@ -65,8 +58,7 @@ def test_a_run_leaves_a_whole_record(train: Train, tmp_path: Path, photo_root: P
     assert record["val/loss"] == min(losses)
     assert record["replicas"][0]["tested_epoch"] == losses.index(min(losses)) + 1
     assert record["parameters"] == (768 * 5 + 5) + 30 + 18 + 4
-    assert (record["depth"], record["epochs"], record["accelerator"]) == (3, 3, "cpu")
-    assert record["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert [record[key] for key in ("depth", "epochs", "accelerator", "unreadable")] == [3, 3, "cpu", 1]
     assert 0 < record["seconds_per_epoch"] < record["seconds"]
     with Image.open(run / "curves.png") as figure:
         assert len(figure.convert("L").getcolors() or []) > 10
@@ -81,20 +73,17 @@ def test_every_metric_reaches_record_and_dashboard(
     monkeypatch.setattr(classifier, "build_metrics", lambda: metrics)
     record = train(model={"hidden": [4], "replicas": 2})
     scalars: dict[str, list[tuple[int, float]]] = {}
-    images: list[str] = []
-    charts: list[str] = []
-    graphs = 0
+    tags: dict[str, list[Any]] = {"images": [], "graph": []}
     for path in (tmp_path / "run").glob("events.out.*"):
         events = EventAccumulator(str(path))
         events.Reload()
         for name in events.Tags()["scalars"]:
             scalars.setdefault(name, []).extend((event.step, event.value) for event in events.Scalars(name))
-        images += events.Tags()["images"]
-        graphs += events.Tags()["graph"]
+        tags["images"] += events.Tags()["images"]
+        tags["graph"] += [events.Tags()["graph"]]
         if "custom_scalars__config__" in events.Tags()["tensors"]:
             (event,) = events.Tensors("custom_scalars__config__")
             layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
-            charts += [tag for category in layout.category for chart in category.chart for tag in chart.multiline.tag]
     for name in ("train/loss", "train/acc", "train/f1", "val/loss", "val/acc", "val/f1", "val/acc_sd"):
         steps, values = zip(*sorted(scalars[name]), strict=True)
         assert [step // 10 for step in steps] == [0, 1]  # of 10 steps an epoch
@@ -103,10 +92,11 @@ def test_every_metric_reaches_record_and_dashboard(
     for name in ("test/acc", "test/f1", "result/test/acc"):
         value = sum(own[name.removeprefix("result/")] for own in record["replicas"]) / 2
         assert scalars[name][0][1] == pytest.approx(value)
+    charts = [tag for category in layout.category for chart in category.chart for tag in chart.multiline.tag]
     for chart, expected in zip(charts, ("train/loss", "val/acc"), strict=True):
         assert [tag for tag in scalars if re.match(chart, tag)] == [expected]
-    assert sorted(images) == [*(f"first_layer/unit_{unit}" for unit in range(1, 9)), "test/mistakes"]
-    assert graphs == 1
+    assert sorted(tags["images"]) == [*(f"first_layer/unit_{unit}" for unit in range(1, 9)), "test/mistakes"]
+    assert sum(tags["graph"]) == 1
 
 
 def test_the_best_weights_are_tested_unless_the_last_are_asked_for(train: Train) -> None:
@@ -228,6 +218,12 @@ def test_another_lightning_module_is_trained_and_recorded(
     [
         ({"test_weights": "first"}, "test_weights must be best or last, got 'first'"),
         ({"ckpt_path": "nowhere.ckpt"}, "no file at 'nowhere.ckpt'; give a checkpoint"),
+        (
+            {"model": {"schedule": "cosine"}, "trainer": {"max_epochs": -1}},
+            "cosine needs an end: set trainer.max_epoch",
+        ),
+        ({"model": {"optimizer": "Muon"}}, "model.optimizer=Muon does not fit: Muon only supports 2D parameters"),
+        ({"model": {"optimizer": "Rprop", "weight_decay": 0.5}}, "model.optimizer=Rprop does not fit: .*weight_decay"),
         ({"model": {"lr": 1e30}}, r"/loss of seed 0 is no longer finite in epoch .*; a .* below model.lr=1e\+30 keeps"),
         ({"model": {"lr": 1e30}, "data": {"batch_size": 80}}, r"val/loss of seed 0 is no longer finite in epoch 1"),
     ],
@@ -246,7 +242,6 @@ def test_bad_input_is_one_sentence_and_no_result(
     [
         ("last", {"model": {"hidden": [5]}}, r"was trained with hidden=\[5, 5, 3\], not with \[5\]"),
         ("last", {"model": {"optimizer": "Adam"}}, "was trained with optimizer=SGD, not with Adam"),
-        ("last", {"trainer": {"max_epochs": 1}}, "a checkpoint with current_epoch=2, but .*max_epochs=1"),
         ("last", {"trainer": {"max_steps": 34}}, "training that trainer.max_steps ends cannot be resumed"),
         ("best", {}, "best.ckpt' is no training to resume; give the checkpoints/last.ckpt of a run"),
     ],
@@ -255,7 +250,7 @@ def test_a_checkpoint_of_another_training_is_refused(
     train: Train, tmp_path: Path, name: str, arguments: dict[str, Any], sentence: str
 ) -> None:
     train("first")
-    with pytest.raises((InputError, MisconfigurationException), match=sentence):
+    with pytest.raises(InputError, match=sentence):
         train("second", ckpt_path=tmp_path / f"first/checkpoints/{name}.ckpt", **arguments)
 
 
