@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catdog.data import FolderSource, PixelStore, SyntheticSource, store
-from catdog.data.store import INDEX, PIXELS, digest_pixels, store_key
+from catdog.data.store import INDEX, PIXELS, digest, store_key
 from catdog.errors import InputError
 
 # Processes that a test may kill: they come from one that has imported everything and then only forks.
@@ -63,7 +63,7 @@ def test_the_store_holds_what_the_source_reads(tmp_path: Path, photo_root: Path)
     assert store.pixels.dtype == torch.uint8
     for index, pixels in enumerate(store.pixels):
         np.testing.assert_array_equal(pixels.permute(1, 2, 0).numpy(), source.read(index, 16))
-        assert store.digests[index] == digest_pixels(source.read(index, 16))
+        assert store.digests[index] == digest(source.read(index, 16).tobytes())
     assert len(set(store.digests)) == len(source.names)
 
 

@@ -1,12 +1,10 @@
 """PhotoLoader: batches gathered straight from the pixel store."""
 
-import math
 import sys
 from collections.abc import Iterator
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import BatchSampler
 
@@ -30,7 +28,7 @@ class PhotoLoader:
 
     def __init__(self, store: PixelStore, rows: Tensor, batch_sampler: BatchSampler, device: torch.device) -> None:
         self.store, self.rows, self.batch_sampler, self.device = store, rows, batch_sampler, device
-        self._memory = _allocate((batch_sampler.batch_size, *store.pixels.shape[1:]))
+        self._memory = np.empty((batch_sampler.batch_size, *store.pixels.shape[1:]), np.float32)
 
     def __len__(self) -> int:
         return len(self.batch_sampler)
@@ -50,16 +48,9 @@ class PhotoLoader:
         if self.device.type != "cpu":
             return to_images(pixels.to(self.device).float())
         if sys.getrefcount(self._memory) > 2:  # this attribute and the call; each tensor on it is one more
-            self._memory = _allocate(self._memory.shape)
+            self._memory = np.empty_like(self._memory)
         images = torch.from_numpy(self._memory)[: len(pixels)]
         return to_images(images.copy_(pixels), out=images)
-
-
-def _allocate(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Allocate float32 from the start of a huge page, which NumPy asks for: a tenth off an epoch's time."""
-    size, page = 4 * math.prod(shape), 2**21  # bytes
-    memory = np.empty(size + page, np.uint8)
-    return memory[-memory.ctypes.data % page :][:size].view(np.float32).reshape(shape)
 
 
 def to_images(values: Tensor, out: Tensor | None = None) -> Tensor:

@@ -12,17 +12,11 @@ from catdog.errors import InputError, check_whole_number
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the split.
+    """A part of the split."""
 
-    Attributes:
-        rows: of its photos in the store, int64 (photos,).
-        names: of its photos.
-        labels: float32 (photos,), 0 or 1.
-    """
-
-    rows: Tensor
+    rows: Tensor  # of its photos in the store, int64 (photos,)
     names: list[str]
-    labels: Tensor
+    labels: Tensor  # float32 (photos,), 0 or 1
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -56,13 +50,8 @@ def split_indices(
     One permutation of the photos' sorted order, a function of `count` and `seed` alone, is cut into ten tenths. Fold 0
     trains on the first eight, validates on the ninth and tests on the last; every further fold moves both by one
     tenth, so that the ten folds together test every photo exactly once. Where n is not a multiple of 10, their
-    parts differ in size by a few photos.
-
-    Args:
-        count: number of photos.
-        seed: of the permutation.
-        fold: which tenth is tested, 0 to 9.
-        originals: of each photo the first copy of it, where it goes too, int64 (count,); None: all differ.
+    parts differ in size by a few photos. A copy goes where its original does: `originals`, int64 (count,), has the
+    position of each photo's first copy; None: all differ.
 
     Returns:
         Three int64 tensors of positions, without overlap, together every position once.
@@ -77,10 +66,7 @@ def split_indices(
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     tenths = [*order[:train].tensor_split(8), order[train : train + val], order[train + val :]]
     if originals is not None:
-        tenth_of = torch.empty_like(order)
-        for number, positions in enumerate(tenths):
-            tenth_of[positions] = number
-        tenths = [order[tenth_of[originals[order]] == number] for number in range(10)]
+        tenths = [order[torch.isin(originals[order], positions)] for positions in tenths]
     tenths = tenths[10 - fold :] + tenths[: 10 - fold]
     return torch.cat(tenths[:8]), tenths[8], tenths[9]
 
