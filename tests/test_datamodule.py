@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from catdog import CatDogDataModule
 from catdog.data import FolderSource, SyntheticSource, to_images
-from catdog.data.augmentation import random_views
+from catdog.data.batches import random_views
 from catdog.errors import InputError
 from conftest import MakeData
 

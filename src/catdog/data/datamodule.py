@@ -9,11 +9,9 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import BatchSampler, DistributedSampler, Sampler, SequentialSampler
 
-from catdog.data.augmentation import random_views
-from catdog.data.checks import data_warnings
-from catdog.data.loader import PhotoLoader
+from catdog.data.batches import PhotoLoader, random_views
 from catdog.data.photos import FolderSource, PhotoSource
-from catdog.data.split import Part, split_store
+from catdog.data.split import Part, data_warnings, split_store
 from catdog.data.store import PixelStore
 from catdog.errors import LARGEST_SEED, InputError, check_choice, check_number, check_path, check_whole_number
 

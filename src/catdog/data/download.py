@@ -56,10 +56,7 @@ class OxfordPetsSource(FileSource):
     """The Oxford-IIIT Pet photos, with the labels of torchvision's `OxfordIIITPet(target_types="binary-category")`.
 
     The publisher's trainval and test parts are taken together. torchvision's class reads the same folder, but gives a
-    label only along with the decoded photo. `root` has, or gets, the folders `images` and `annotations`.
-
-    Raises:
-        InputError: there are no photos, and they cannot be downloaded.
+    label only along with the decoded photo. `root` has, or gets, the folders `images` and `annotations`: see `obtain`.
     """
 
     def __init__(
@@ -76,10 +73,7 @@ class OxfordPetsSource(FileSource):
 class MicrosoftSource(FolderSource):
     """The 25,000 photos of Microsoft's archive, which are those of the Asirra captcha and of Kaggle's Dogs vs. Cats.
 
-    `root` has, or gets, the folder `PetImages`.
-
-    Raises:
-        InputError: there are no photos, and they cannot be downloaded.
+    `root` has, or gets, the folder `PetImages`: see `obtain`.
     """
 
     def __init__(self, root: str | Path, photos: Archive = MICROSOFT_PHOTOS) -> None:
@@ -141,9 +135,7 @@ def _download(archive: Archive, partial: Path) -> Path:
         with (
             urlopen(asked, timeout=TIMEOUT) as response,
             open(partial, "ab" if response.status == 206 else "wb") as file,
-            tqdm(
-                desc=partial.stem, initial=file.tell(), total=archive.size, unit="B", unit_scale=True, disable=None
-            ) as bar,
+            tqdm(None, partial.stem, archive.size, initial=file.tell(), unit="B", unit_scale=True, disable=None) as bar,
         ):
             while chunk := response.read1(CHUNK):
                 bar.update(file.write(chunk))

@@ -64,7 +64,13 @@ def draw_photo(rng: Generator, is_dog: bool, image_size: int) -> Image.Image:
     left, top = image_size * rng.uniform(0.3, 0.7), image_size * rng.uniform(0.32, 0.64)
     radius, angle = image_size * rng.uniform(0.15, 0.31), rng.normal(0, math.radians(15))
     cos, sin = math.cos(angle) * radius, math.sin(angle) * radius
-    for points, color, width in _animal(rng, is_dog, light_fur):
+    fur = _color(rng, (0.62, 0.88) if light_fur else (0.12, 0.38))
+    detail = _color(rng, (0.02, 0.12) if light_fur else (0.82, 0.95), saturation=(0, 0.3))
+    shade, inner = (
+        tuple(round(share * a + (1 - share) * b) for a, b in zip(fur, detail, strict=True)) for share in (0.8, 0.62)
+    )
+    body = _ellipse(rng.uniform(-0.5, 0.5), 1.9, rng.uniform(0.9, 1.25), rng.uniform(1.2, 1.6)), shade, 0.0
+    for points, color, width in [body, *(_dog if is_dog else _cat)(rng, fur, detail, inner, shade)]:  # back to front
         placed = [(left + x * cos - y * sin, top + x * sin + y * cos) for x, y in points]
         if width:
             draw.line(placed, fill=color, width=max(1, round(width * radius)))
@@ -113,17 +119,6 @@ def _ellipse(x: float, y: float, a: float, b: float, tilt: float = 0) -> Points:
     return [(point.real, point.imag) for point in outline.tolist()]
 
 
-def _animal(rng: Generator, is_dog: bool, light_fur: bool) -> Iterator[Shape]:
-    """Yield the shapes of a body and a head, from the back to the front."""
-    fur = _color(rng, (0.62, 0.88) if light_fur else (0.12, 0.38))
-    detail = _color(rng, (0.02, 0.12) if light_fur else (0.82, 0.95), saturation=(0, 0.3))
-    shade, inner = (
-        tuple(round(share * a + (1 - share) * b) for a, b in zip(fur, detail, strict=True)) for share in (0.8, 0.62)
-    )
-    yield _ellipse(rng.uniform(-0.5, 0.5), 1.9, rng.uniform(0.9, 1.25), rng.uniform(1.2, 1.6)), shade, 0
-    yield from _dog(rng, fur, detail, inner) if is_dog else _cat(rng, fur, detail, inner, shade)
-
-
 def _cat(rng: Generator, fur: Color, detail: Color, inner: Color, shade: Color) -> Iterator[Shape]:
     """Pointed ears, slit eyes, a small nose, whiskers."""
     tip = rng.uniform(1.35, 1.7)  # the ears' height
@@ -144,7 +139,7 @@ def _cat(rng: Generator, fur: Color, detail: Color, inner: Color, shade: Color) 
     yield [(-0.12, 0.25), (0.12, 0.25), (0, 0.4)], detail, 0
 
 
-def _dog(rng: Generator, fur: Color, detail: Color, inner: Color) -> Iterator[Shape]:
+def _dog(rng: Generator, fur: Color, detail: Color, inner: Color, _: Color) -> Iterator[Shape]:
     """Floppy ears, round eyes, a long muzzle with a large nose, mostly the tongue out."""
     yield _ellipse(0, -0.05, 0.92, 1.0), fur, 0
     for side in (-1, 1):
