@@ -13,23 +13,17 @@ from torch.utils.data import BatchSampler
 
 from catdog.data.store import PixelStore
 
-MINUS_ONE = torch.tensor(-1.0)  # a tensor, because torch.add scales its second operand
 SCALE = (0.6, 1.1)  # smallest and largest fraction of the photo's side that is seen
 SHIFT = 0.25  # maximum translation, as a fraction of half the image side, both across and down
 ROTATION = math.radians(15)  # maximum, either way
 
 
 class PhotoLoader:
-    """Batches (images, labels) of some photos: an iterable that takes the place of a DataLoader.
+    """Batches (images, labels) of a store's photos in `rows`, int64 (photos,), in the place of a DataLoader.
 
-    Images are float32 (batch, 3, image_size, image_size) in [-1, 1], labels float32 (batch,), on `device`. A
-    DataLoader's own work alone takes a tenth of the exercise's epoch.
-
-    Args:
-        store: the pixels.
-        rows: of the photos in the store, int64 (photos,).
-        batch_sampler: positions in `rows`, in batches; Lightning calls its sampler's `set_epoch`, if any.
-        device: of the batches.
+    Images are float32 (batch, 3, image_size, image_size) in [-1, 1], labels float32 (batch,), both on `device`.
+    `batch_sampler` gives positions in `rows`; Lightning calls its sampler's `set_epoch`, if any. A DataLoader's own
+    work alone takes a tenth of the exercise's epoch.
     """
 
     def __init__(self, store: PixelStore, rows: Tensor, batch_sampler: BatchSampler, device: torch.device) -> None:
@@ -40,7 +34,6 @@ class PhotoLoader:
         return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of an epoch."""
         order = self.rows[list(self.batch_sampler.sampler)].to(self.store.labels.device)
         for rows in order.split(self.batch_sampler.batch_size):
             pixels, labels = (values.index_select(0, rows) for values in (self.store.pixels, self.store.labels))
@@ -61,7 +54,7 @@ class PhotoLoader:
 
 def to_images(values: Tensor, out: Tensor | None = None) -> Tensor:
     """Scale pixel values from 0 to 255, of any shape, to float32 in [-1, 1], in one pass; `out` may be `values`."""
-    return torch.add(MINUS_ONE, values, alpha=1 / 127.5, out=out)
+    return torch.add(torch.tensor(-1.0), values, alpha=1 / 127.5, out=out)  # which scales the second operand only
 
 
 def random_views(images: Tensor, *seeds: int) -> Tensor:

@@ -138,5 +138,4 @@ class CatDogDataModule(LightningDataModule):
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         if device not in self._stores:
             self._stores = {device: self.store.on(device)}
-        batches = BatchSampler(sampler, batch_size, drop_last=False)
-        return PhotoLoader(self._stores[device], part.rows, batches, device)
+        return PhotoLoader(self._stores[device], part.rows, BatchSampler(sampler, batch_size, drop_last=False), device)

@@ -17,7 +17,6 @@ from catdog.errors import InputError
 
 CLASS_NAMES = ("cats", "dogs")
 TIMEOUT = 30.0  # seconds without an answer, or without a byte of it
-CHUNK = 1 << 20  # bytes
 
 
 class Archive(NamedTuple):
@@ -59,11 +58,9 @@ class OxfordPetsSource(FileSource):
     label only along with the decoded photo. `root` has, or gets, the folders `images` and `annotations`: see `obtain`.
     """
 
-    def __init__(
-        self, root: str | Path, images: Archive = OXFORD_IMAGES, annotations: Archive = OXFORD_ANNOTATIONS
-    ) -> None:
-        folder = obtain((images, annotations), root)
-        lists = [folder / annotations.folder / f"{part}.txt" for part in ("trainval", "test")]
+    def __init__(self, root: str | Path, images: Archive = OXFORD_IMAGES, labels: Archive = OXFORD_ANNOTATIONS) -> None:
+        folder = obtain((images, labels), root)
+        lists = [folder / labels.folder / f"{part}.txt" for part in ("trainval", "test")]
         lines = [line.split() for path in lists for line in path.read_text().splitlines()]
         # name, breed, species (1: cat, 2: dog), number
         photos = sorted((f"{name}.jpg", int(species) - 1) for name, _, species, _ in lines)
@@ -137,7 +134,7 @@ def _download(archive: Archive, partial: Path) -> Path:
             open(partial, "ab" if response.status == 206 else "wb") as file,
             tqdm(None, partial.stem, archive.size, initial=file.tell(), unit="B", unit_scale=True, disable=None) as bar,
         ):
-            while chunk := response.read1(CHUNK):
+            while chunk := response.read1(2**20):
                 bar.update(file.write(chunk))
         if (have := partial.stat().st_size) < archive.size:
             raise OSError(f"the connection broke after {have:,} of {archive.size:,} bytes")

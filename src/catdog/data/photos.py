@@ -35,17 +35,11 @@ class UnreadablePhotoError(Exception):
 
 
 class PhotoSource(Protocol):
-    """Photos for a pixel store; any class with these attributes and methods is one.
+    """Photos for a pixel store; any class with these attributes and methods is one."""
 
-    Attributes:
-        class_names: names of class 0 and class 1, sorted.
-        names: one name per photo, sorted and without repeats.
-        labels: the class of each photo, 0 or 1.
-    """
-
-    class_names: tuple[str, str]
-    names: list[str]
-    labels: list[int]
+    class_names: tuple[str, str]  # of class 0 and class 1, sorted
+    names: list[str]  # one per photo, sorted and without repeats
+    labels: list[int]  # the class of each photo, 0 or 1
 
     def fingerprint(self) -> Iterator[str]:
         """Yield all that the pixels depend on besides the image size, as text."""
@@ -68,10 +62,7 @@ class FileSource:
         self.labels = [label for _, label in photos]
 
     def fingerprint(self) -> Iterator[str]:
-        """Yield each photo's name, size in bytes, modification time in nanoseconds, and whether it may be read.
-
-        A photo that is replaced by another of the same name, size and time goes unnoticed.
-        """
+        """Yield each photo's name, size in bytes, modification time in nanoseconds, and whether it may be read."""
         for name in self.names:
             try:
                 status = os.stat(self.root / name)
@@ -80,19 +71,23 @@ class FileSource:
                 yield f"{name}\0{error.errno}"
 
     def read(self, index: int, image_size: int) -> NDArray[np.uint8]:
-        """Decode and resize one photo; see `PhotoSource.read` and `decode`."""
+        """Decode and resize one photo by Pillow's antialiased bilinear filter; see `PhotoSource.read`.
+
+        Of several frames it is the first. It is turned upright, if its EXIF data can be read and say how; what is
+        transparent lies on white; 16 bits become the upper 8. Colour profiles are not applied.
+        """
         path = self.root / self.names[index]
         try:
             size = path.stat().st_size
             if not 0 < size <= MOST_BYTES:  # also pipes, which would wait for whoever writes to them, and devices: 0
                 raise UnreadablePhotoError(f"{size} bytes; a photo has 1 to {MOST_BYTES}")
             with open(path, "rb") as file:
-                return decode(file, image_size)
+                return _decode(file, image_size)
         except UnreadablePhotoError:
             raise
         except UnidentifiedImageError as error:
             raise UnreadablePhotoError(f"no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from error
-        except Exception as error:  # of many kinds, see decode()
+        except Exception as error:  # of many kinds; Pillow's decoders raise SyntaxError and struct.error, too
             number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
             if number in LACKS:  # another time the photo may be whole, and a store would leave it out for ever
                 raise InputError(
@@ -106,8 +101,8 @@ class FileSource:
 class FolderSource(FileSource):
     """A user's own photos: `root` has two class sub-folders, whose sorted names are class 0 and class 1.
 
-    Sub-folders of the class folders are searched too, but not links to folders. Names that start with one of `IGNORED`
-    are ignored.
+    Sub-folders of the class folders are searched at any depth, but not links to folders, nor names that start with one
+    of `IGNORED`.
 
     Raises:
         InputError: `root` is missing, or has not two sub-folders with photos; a folder cannot be read.
@@ -116,8 +111,7 @@ class FolderSource(FileSource):
     def __init__(self, root: str | Path) -> None:
         if not os.path.isdir(root):
             raise InputError(f"data.root: no folder at {str(root)!r}; it must be a folder with two class sub-folders")
-        found = next(os.walk(root, onerror=_refuse))[1]
-        names = sorted(name for name in found if not name.startswith(IGNORED))
+        names = sorted(name for name in next(os.walk(root, onerror=_refuse))[1] if not name.startswith(IGNORED))
         photos = [[(path, label) for path in photo_paths(Path(root), name)] for label, name in enumerate(names[:2])]
         if len(names) != 2 or not all(photos):
             raise InputError(
@@ -128,9 +122,7 @@ class FolderSource(FileSource):
 
 
 def photo_paths(root: Path, subfolder: str) -> Iterator[str]:
-    """Yield the paths of the photos at any depth below a sub-folder, relative to `root`, with forward slashes.
-
-    Ignores what `FolderSource` ignores.
+    """Yield the paths, relative to `root` and with forward slashes, that `FolderSource` finds below a sub-folder.
 
     Raises:
         InputError: a folder cannot be listed.
@@ -150,16 +142,7 @@ def _refuse(error: OSError) -> None:
     raise InputError(f"the folder {str(error.filename)!r} cannot be listed: {error.strerror}") from error
 
 
-def decode(file: BinaryIO, image_size: int) -> NDArray[np.uint8]:
-    """Decode a photo to RGB, uint8 (image_size, image_size, 3), resized by Pillow's antialiased bilinear filter.
-
-    Of several frames it is the first. It is turned upright, if its EXIF data can be read and say how; what is
-    transparent lies on white; 16 bits become the upper 8. Colour profiles are not applied.
-
-    Raises:
-        UnreadablePhotoError: the photo has more than `MOST_PIXELS`; found before they are decoded.
-        Exception: any other, from Pillow's decoders, SyntaxError and struct.error among them.
-    """
+def _decode(file: BinaryIO, image_size: int) -> NDArray[np.uint8]:
     photo: Image.Image = Image.open(file, formats=FORMATS)
     if (pixels := photo.width * photo.height) > MOST_PIXELS:
         raise UnreadablePhotoError(f"{photo.width}×{photo.height} pixels are more than {MOST_PIXELS}")

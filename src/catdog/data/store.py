@@ -3,7 +3,6 @@
 import copy
 import hashlib
 import json
-import logging
 import os
 import shutil
 import warnings
@@ -22,8 +21,6 @@ from tqdm import tqdm
 from catdog.data.photos import PhotoSource, UnreadablePhotoError
 from catdog.errors import InputError, reason
 
-logger = logging.getLogger(__name__)
-
 VERSION = 4  # of the files below; a store of another version has another key
 PIXELS, INDEX = "pixels.u8", "index.json"
 CHUNK = 256  # photos read ahead; all at once would fill the memory where disks are slow
@@ -38,9 +35,6 @@ class PixelStore:
         pixels: uint8 (photos, 3, image_size, image_size), mapped from the file; 0 where a photo is unreadable.
         digests: SHA-256 of each photo's pixels, in hexadecimal; of an unreadable one its name.
         unreadable: name → reason.
-
-    Raises:
-        OSError, ValueError: there is no whole store in the folder.
     """
 
     def __init__(self, folder: Path, source: PhotoSource) -> None:
@@ -60,7 +54,7 @@ class PixelStore:
             InputError: the disk is full or cannot be written to, or photos change while they are read.
         """
         folder = Path(cache_dir) / store_key(source, image_size)
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError):  # there is no whole one
             return cls(folder, source)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -85,10 +79,8 @@ class PixelStore:
 
 def store_key(source: PhotoSource, image_size: int) -> str:
     """Hash all that a store's pixels depend on: the name of its folder."""
-    digest = hashlib.sha256(f"{VERSION}\0{image_size}\0{source.class_names}".encode())
-    for line in source.fingerprint():
-        digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
-    return digest.hexdigest()[:16]
+    lines = "".join(f"{line}\n" for line in source.fingerprint())
+    return digest(f"{VERSION}\0{image_size}\0{source.class_names}{lines}".encode("utf-8", "surrogateescape"))[:16]
 
 
 def digest(content: bytes) -> str:
@@ -98,10 +90,8 @@ def digest(content: bytes) -> str:
 
 def _build(source: PhotoSource, image_size: int, folder: Path) -> None:
     """Write a store beside its place and rename it."""
-    if folder.exists():
-        logger.warning("the pixel store '%s' is damaged; it is built anew", folder)
     partial, digests, unreadable = folder.with_name(f".{folder.name}.partial"), [], {}
-    for left in (folder, partial):  # the latter from a build that was killed
+    for left in (folder, partial):  # a damaged store, and what a build that was killed has left
         shutil.rmtree(left, ignore_errors=True)
     try:
         partial.mkdir()
@@ -125,10 +115,9 @@ def _build(source: PhotoSource, image_size: int, folder: Path) -> None:
 def read_all(
     source: PhotoSource, image_size: int, progress: bool = True
 ) -> Iterator[NDArray[np.uint8] | UnreadablePhotoError]:
-    """Read all photos in order, several at a time: decoders let other threads run.
+    """Read all photos in order, several at a time, as decoders let other threads run; return UnreadablePhotoErrors.
 
-    With `progress`, a bar on a terminal shows how far it is. Raises what `PhotoSource.read` does, but gives
-    UnreadablePhotoErrors back.
+    With `progress`, a bar on a terminal shows how far it is.
     """
 
     def read(position: int) -> NDArray[np.uint8] | UnreadablePhotoError:
@@ -137,8 +126,7 @@ def read_all(
         except UnreadablePhotoError as error:
             return error
 
-    disable = None if progress else True  # None: no bar where the output is no terminal
-    positions = iter(tqdm(range(len(source.names)), "reading photos", unit="photo", leave=False, disable=disable))
+    positions = iter(tqdm(range(len(source.names)), "reading photos", leave=False, disable=None if progress else True))
     # Here, because what is ignored is ignored in all threads: remarks on odd files, which are decoded or listed.
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -1,9 +1,8 @@
 """Draws cats and dogs, so that everything can be tried without a download.
 
-What tells them apart is what tells real ones apart: a cat has pointed ears, slit eyes, whiskers and a small nose;
-a dog has floppy ears, round eyes, a long muzzle with a large nose and often its tongue out. Everything else (pose,
-scale, colours, ground, things in front, noise) is drawn alike for both. Light fur on dark ground is as frequent as
-dark fur on light ground, so the mean cat and the mean dog are nearly the same picture.
+They differ as real ones do, in ears, eyes, muzzle, nose, whiskers and tongue. Everything else (pose, scale, colours,
+ground, things in front, noise) is drawn alike for both. Light fur on dark ground is as frequent as dark fur on light
+ground, so the mean cat and the mean dog are nearly the same picture.
 """
 
 import cmath
@@ -18,9 +17,7 @@ from PIL import Image, ImageDraw
 
 from catdog.errors import check_whole_number
 
-MOST = 10_000_000  # photos
 VERSION = 1  # of the drawings: to be raised when any pixel changes
-OVERSAMPLING = 2  # drawn this many times larger, then resized as a photo is
 
 Color = tuple[int, ...]
 Points = list[tuple[float, float]]  # in units of the head's radius, from its centre
@@ -37,7 +34,7 @@ class SyntheticSource:
     class_names = ("cats", "dogs")
 
     def __init__(self, count: int = 2000, seed: int = 0) -> None:
-        check_whole_number("data.source.count", count, least=2, most=MOST)
+        check_whole_number("data.source.count", count, least=2, most=10_000_000)
         check_whole_number("data.source.seed", seed, least=0)
         self.seed = seed
         self.labels = [int(position >= (count + 1) // 2) for position in range(count)]
@@ -50,7 +47,7 @@ class SyntheticSource:
     def read(self, index: int, image_size: int) -> NDArray[np.uint8]:
         """Draw one photo; see `PhotoSource.read`."""
         rng = np.random.default_rng([self.seed, index])
-        photo = draw_photo(rng, is_dog=bool(self.labels[index]), image_size=image_size * OVERSAMPLING)
+        photo = draw_photo(rng, is_dog=bool(self.labels[index]), image_size=2 * image_size)  # resized as a photo is
         pixels = np.asarray(photo.resize((image_size, image_size), Image.Resampling.BILINEAR))
         noise = rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(rng.uniform(4, 16))  # grey levels
         return (pixels + noise).clip(0, 255).astype(np.uint8)
@@ -102,8 +99,7 @@ def _ground(rng: Generator, image_size: int, lightness: tuple[float, float]) -> 
         if rng.random() < 0.5:
             draw.ellipse((x - a, y - b, x + a, y + b), fill=_color(rng, lightness))
         else:
-            end = rng.uniform(0, image_size, 2)
-            draw.line((x, y, *end), fill=_color(rng, lightness), width=max(1, round(a / 3)))
+            draw.line((x, y, *rng.uniform(0, image_size, 2)), fill=_color(rng, lightness), width=max(1, round(a / 3)))
     return photo
 
 
