@@ -18,7 +18,6 @@ class Mirror(ThreadingHTTPServer):
 
     Attributes:
         files: path → bytes.
-        redirect: another URL for the next request.
         breaks: after how many bytes each of the next answers breaks off.
         answers_ranges: whether it can begin in the middle.
         requests: the Range of every request so far.
@@ -28,7 +27,6 @@ class Mirror(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.files: dict[str, bytes] = {}
-        self.redirect = ""
         self.breaks: list[int] = []
         self.answers_ranges = True
         self.requests: list[str] = []
@@ -46,7 +44,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         mirror, asked = self.server, self.headers["Range"]
-        redirect, mirror.redirect = mirror.redirect, ""
         mirror.requests.append(asked)
         time.sleep(0.05)  # so that several at once would all ask
         content = mirror.files.get(self.path)
@@ -54,8 +51,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         start = int(asked.removeprefix("bytes=").removesuffix("-")) if mirror.answers_ranges else 0
-        self.send_response(302 if redirect else 206 if mirror.answers_ranges else 200)
-        self.send_header("Location", redirect)
+        self.send_response(206 if mirror.answers_ranges else 200)
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         self.wfile.write(content[start : start + mirror.breaks.pop(0) if mirror.breaks else None])

@@ -134,8 +134,8 @@ UNREADABLE: dict[str, tuple[Content, str]] = {
     ),
     "larger than any photo": (grow, "bytes; a photo has"),
     "broken link": (lambda path: path.symlink_to("nowhere"), "No such file"),
-    "pipe": (os.mkfifo, "not a regular file"),
-    "device": (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
+    "pipe": (os.mkfifo, "0 bytes; a photo has"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "0 bytes; a photo has"),
 }
 
 NAMES = [

@@ -1,16 +1,12 @@
-"""Files that are whole or not there, and locks."""
+"""Files that are whole or not there."""
 
 import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from logging import getLogger
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 OUTCOME = "outcome.json"  # of a run without a result
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")  # in a spreadsheet; the last marks text
@@ -49,18 +45,3 @@ def csv_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 def _no_formula(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
-
-
-@contextmanager
-def hold(lock: Path, waiting: str) -> Iterator[None]:
-    """Hold a lock file; log `waiting` if another process holds it. A holder that dies lets the next one in."""
-    file_lock = FileLock(lock)
-    try:
-        file_lock.acquire(blocking=False)
-    except Timeout:
-        getLogger(__name__).info("waiting: %s", waiting)
-        file_lock.acquire()
-    try:
-        yield
-    finally:
-        file_lock.release()

@@ -1,10 +1,10 @@
 """Photos: sources, decoded pixels, the split and the data module."""
 
+from catdog.data.batches import to_images as to_images
 from catdog.data.datamodule import CatDogDataModule as CatDogDataModule
 from catdog.data.download import Archive as Archive
 from catdog.data.download import MicrosoftSource as MicrosoftSource
 from catdog.data.download import OxfordPetsSource as OxfordPetsSource
-from catdog.data.loader import to_images as to_images
 from catdog.data.photos import FileSource as FileSource
 from catdog.data.photos import FolderSource as FolderSource
 from catdog.data.photos import PhotoSource as PhotoSource

@@ -9,11 +9,9 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import BatchSampler, DistributedSampler, Sampler, SequentialSampler
 
-from catdog.data import checks
-from catdog.data.augmentation import random_views
-from catdog.data.loader import PhotoLoader
+from catdog.data.batches import PhotoLoader, random_views
 from catdog.data.photos import FolderSource, PhotoSource
-from catdog.data.split import Part, split_store
+from catdog.data.split import Part, data_warnings, split_store
 from catdog.data.store import PixelStore
 from catdog.errors import LARGEST_SEED, InputError, check_choice, check_number, check_path, check_whole_number
 
@@ -42,7 +40,7 @@ class CatDogDataModule(LightningDataModule):
 
     def __init__(
         self,
-        source: PhotoSource | Callable[[str | Path | None], PhotoSource] = FolderSource,
+        source: PhotoSource | Callable[[str | Path], PhotoSource] = FolderSource,
         root: str | Path | None = None,
         image_size: int = 128,
         batch_size: int = 32,
@@ -63,10 +61,13 @@ class CatDogDataModule(LightningDataModule):
         check_number("data.max_unreadable", max_unreadable, least=0, most=1)
         check_path("data.cache_dir", cache_dir)
         check_path("data.root", "" if root is None else root)
-        if root is not None and not callable(source):
+        if callable(source):
+            if root is None:
+                raise InputError("data.root must be given: a folder with two class sub-folders")
+            source = source(root)
+        elif root is not None:
             raise InputError(f"data.root={root} is for sources that read a folder, such as data=folder")
-        self.source = source(root) if callable(source) else source
-        self.class_names = self.source.class_names
+        self.source, self.class_names = source, source.class_names
         self.image_size, self.batch_size = image_size, batch_size
         self.split_seed, self.fold, self.shuffle_seed, self.augment = split_seed, fold, shuffle_seed, augment
         self.max_unreadable, self.cache_dir = max_unreadable, cache_dir
@@ -79,8 +80,8 @@ class CatDogDataModule(LightningDataModule):
 
     @cached_property
     def warnings(self) -> list[str]:
-        """Sentences on what weakens results on these photos, once they are split; see `checks`."""
-        return list(checks.data_warnings(self.store, self.class_names, (self.train, self.val, self.test)))
+        """Sentences on what weakens results on these photos, once they are split; see `data_warnings`."""
+        return list(data_warnings(self.store, self.class_names, (self.train, self.val, self.test)))
 
     def prepare_data(self) -> None:
         """Decode the photos once; other ranks wait."""
@@ -92,9 +93,16 @@ class CatDogDataModule(LightningDataModule):
         Raises:
             InputError: too many photos are unreadable, or too few are left to split.
         """
-        if not hasattr(self, "train"):  # Trainer calls this for fit, test and predict
-            checks.check_unreadable(self.store, self.max_unreadable)
-            self.train, self.val, self.test = split_store(self.store, self.split_seed, self.fold)
+        if hasattr(self, "train"):  # Trainer calls this for fit, test and predict
+            return
+        photos, unreadable = len(self.store.names), self.store.unreadable
+        if len(unreadable) > self.max_unreadable * photos:
+            name, reason = next(iter(unreadable.items()))
+            raise InputError(
+                f"{len(unreadable)} of {photos} photos are unreadable, more than data.max_unreadable="
+                f"{self.max_unreadable} allows; the first is {name!r} ({reason})"
+            )
+        self.train, self.val, self.test = split_store(self.store, self.split_seed, self.fold)
 
     def train_dataloader(self) -> PhotoLoader:
         """Load the training photos, in an order that depends on `shuffle_seed` and the epoch alone."""
@@ -116,9 +124,7 @@ class CatDogDataModule(LightningDataModule):
         """Load the test photos in the split's order; in every process all of them."""
         return self._loader(self.test, SequentialSampler(self.test), self.batch_size)
 
-    def predict_dataloader(self) -> PhotoLoader:
-        """Load the test photos."""
-        return self.test_dataloader()
+    predict_dataloader = test_dataloader
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Show random views of training photos; shuffle seed, batches so far and process determine them."""
@@ -132,5 +138,4 @@ class CatDogDataModule(LightningDataModule):
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         if device not in self._stores:
             self._stores = {device: self.store.on(device)}
-        batches = BatchSampler(sampler, batch_size, drop_last=False)
-        return PhotoLoader(self._stores[device], part.rows, batches, device)
+        return PhotoLoader(self._stores[device], part.rows, BatchSampler(sampler, batch_size, drop_last=False), device)

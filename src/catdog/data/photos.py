@@ -18,9 +18,8 @@ from catdog.errors import InputError
 logger = logging.getLogger(__name__)
 
 PHOTO_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
-THUMBNAIL_FOLDERS = ("@eaDir", "__MACOSX")  # copies and notes that other programs leave beside the photos
-# By content, whatever the name. Not all that Pillow knows: some of its formats start other programs, such as EPS.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+IGNORED = (".", "@eaDir", "__MACOSX")  # starts of names: hidden, or copies that other programs leave beside photos
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # by content; others of Pillow's, such as EPS, start other programs
 MOST_PIXELS = 100_000_000  # in one photo; they take 400 MB while it is decoded, a transparent WebP up to 1.6 GB
 LARGE = 25_000_000  # pixels; larger photos are decoded one at a time, as many at once would fill the memory
 MOST_BYTES = 2**28  # of a file, because some decoders read all of it first
@@ -36,17 +35,11 @@ class UnreadablePhotoError(Exception):
 
 
 class PhotoSource(Protocol):
-    """Photos for a pixel store; any class with these attributes and methods is one.
+    """Photos for a pixel store; any class with these attributes and methods is one."""
 
-    Attributes:
-        class_names: names of class 0 and class 1, sorted.
-        names: one name per photo, sorted and without repeats.
-        labels: the class of each photo, 0 or 1.
-    """
-
-    class_names: tuple[str, str]
-    names: list[str]
-    labels: list[int]
+    class_names: tuple[str, str]  # of class 0 and class 1, sorted
+    names: list[str]  # one per photo, sorted and without repeats
+    labels: list[int]  # the class of each photo, 0 or 1
 
     def fingerprint(self) -> Iterator[str]:
         """Yield all that the pixels depend on besides the image size, as text."""
@@ -61,13 +54,7 @@ class PhotoSource(Protocol):
 
 
 class FileSource:
-    """Photos in files below a folder.
-
-    Args:
-        root: the folder.
-        class_names: names of class 0 and class 1, sorted.
-        photos: path relative to `root`, with forward slashes, and class of every photo, sorted.
-    """
+    """Photos in files: `photos` holds the path below `root`, with forward slashes, and the class of each, sorted."""
 
     def __init__(self, root: Path, class_names: tuple[str, str], photos: Sequence[tuple[str, int]]) -> None:
         self.root, self.class_names = root, class_names
@@ -75,10 +62,7 @@ class FileSource:
         self.labels = [label for _, label in photos]
 
     def fingerprint(self) -> Iterator[str]:
-        """Yield each photo's name, size in bytes, modification time in nanoseconds, and whether it may be read.
-
-        A photo that is replaced by another of the same name, size and time goes unnoticed.
-        """
+        """Yield each photo's name, size in bytes, modification time in nanoseconds, and whether it may be read."""
         for name in self.names:
             try:
                 status = os.stat(self.root / name)
@@ -87,73 +71,70 @@ class FileSource:
                 yield f"{name}\0{error.errno}"
 
     def read(self, index: int, image_size: int) -> NDArray[np.uint8]:
-        """Decode and resize one photo; see `PhotoSource.read` and `decode`."""
+        """Decode and resize one photo by Pillow's antialiased bilinear filter; see `PhotoSource.read`.
+
+        Of several frames it is the first. It is turned upright, if its EXIF data can be read and say how; what is
+        transparent lies on white; 16 bits become the upper 8. Colour profiles are not applied.
+        """
         path = self.root / self.names[index]
         try:
             size = path.stat().st_size
-            if not path.is_file():  # opening a pipe would wait for whoever writes to it
-                raise UnreadablePhotoError("not a regular file")
-            if not 0 < size <= MOST_BYTES:
+            if not 0 < size <= MOST_BYTES:  # also pipes, which would wait for whoever writes to them, and devices: 0
                 raise UnreadablePhotoError(f"{size} bytes; a photo has 1 to {MOST_BYTES}")
             with open(path, "rb") as file:
-                return decode(file, image_size)
-        except Exception as error:  # of many kinds, see decode()
+                return _decode(file, image_size)
+        except UnreadablePhotoError:
+            raise
+        except UnidentifiedImageError as error:
+            raise UnreadablePhotoError(f"no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from error
+        except Exception as error:  # of many kinds; Pillow's decoders raise SyntaxError and struct.error, too
             number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
-            if number not in LACKS:
-                raise UnreadablePhotoError(_reason(error)) from error
-            raise InputError(  # another time the photo may be whole, and a store would leave it out for ever
-                f"{self.names[index]!r} could not be read ({os.strerror(number)}), which need not be the photo's "
-                "fault; repeat the command when the machine has room"
-            ) from error
+            if number in LACKS:  # another time the photo may be whole, and a store would leave it out for ever
+                raise InputError(
+                    f"{self.names[index]!r} could not be read ({os.strerror(number)}), which need not be the photo's "
+                    "fault; repeat the command when the machine has room"
+                ) from error
+            why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+            raise UnreadablePhotoError(" ".join(why.split())[:LONGEST_REASON]) from error
 
 
 class FolderSource(FileSource):
     """A user's own photos: `root` has two class sub-folders, whose sorted names are class 0 and class 1.
 
-    Sub-folders of the class folders are searched too, but not links to folders. Names that start with a dot, and the
-    folders of `THUMBNAIL_FOLDERS`, are ignored.
+    Sub-folders of the class folders are searched at any depth, but not links to folders, nor names that start with one
+    of `IGNORED`.
 
     Raises:
-        InputError: `root` is missing, has other than two sub-folders, or one without photos; a folder cannot be read.
+        InputError: `root` is missing, or has not two sub-folders with photos; a folder cannot be read.
     """
 
-    def __init__(self, root: str | Path | None) -> None:
-        if root is None:
-            raise InputError("data.root must be given: a folder with two class sub-folders")
-        folder = Path(root)
-        if not os.path.isdir(folder):
+    def __init__(self, root: str | Path) -> None:
+        if not os.path.isdir(root):
             raise InputError(f"data.root: no folder at {str(root)!r}; it must be a folder with two class sub-folders")
-        names = sorted(name for name in next(os.walk(folder, onerror=_refuse))[1] if not _is_ignored(name))
-        if len(names) != 2:
-            found = f"found {len(names)}: {', '.join(map(repr, names)) or 'none'}"
-            raise InputError(f"data.root: {str(root)!r} must have exactly two class sub-folders, {found}")
-        photos = [[(path, label) for path in photo_paths(folder, name)] for label, name in enumerate(names)]
-        super().__init__(folder, (names[0], names[1]), sorted(photos[0] + photos[1]))
-        for name, own in zip(names, photos, strict=True):
-            if not own:
-                raise InputError(f"data.root: {str(folder / name)!r} has no photo ({', '.join(PHOTO_SUFFIXES)})")
+        names = sorted(name for name in next(os.walk(root, onerror=_refuse))[1] if not name.startswith(IGNORED))
+        photos = [[(path, label) for path in photo_paths(Path(root), name)] for label, name in enumerate(names[:2])]
+        if len(names) != 2 or not all(photos):
+            raise InputError(
+                f"data.root: {str(root)!r} must have exactly two class sub-folders, each with photos "
+                f"({', '.join(PHOTO_SUFFIXES)}), found {', '.join(map(repr, names)) or 'none'}"
+            )
+        super().__init__(Path(root), (names[0], names[1]), sorted(photos[0] + photos[1]))
 
 
 def photo_paths(root: Path, subfolder: str) -> Iterator[str]:
-    """Yield the paths of the photos at any depth below a sub-folder, relative to `root`, with forward slashes.
-
-    Ignores what `FolderSource` ignores.
+    """Yield the paths, relative to `root` and with forward slashes, that `FolderSource` finds below a sub-folder.
 
     Raises:
         InputError: a folder cannot be listed.
     """
     for folder, subfolders, files in os.walk(root / subfolder, onerror=_refuse):
-        subfolders[:] = [name for name in subfolders if not _is_ignored(name)]
-        for name in subfolders:
-            if os.path.islink(os.path.join(folder, name)):  # may lead back here, or to the other class
-                logger.warning("linked folders are not searched for photos: %r", os.path.join(folder, name))
+        subfolders[:] = [name for name in subfolders if not name.startswith(IGNORED)]
+        for path in (os.path.join(folder, name) for name in subfolders):
+            if os.path.islink(path):  # may lead back here, or to the other class
+                logger.warning("linked folders are not searched for photos: %r", path)
         for name in files:
-            if name.lower().endswith(PHOTO_SUFFIXES) and not _is_ignored(name):
+            if name.lower().endswith(PHOTO_SUFFIXES) and not name.startswith(IGNORED):
                 yield (Path(folder) / name).relative_to(root).as_posix()
-
-
-def _is_ignored(name: str) -> bool:
-    return name.startswith(".") or name in THUMBNAIL_FOLDERS
 
 
 def _refuse(error: OSError) -> None:
@@ -161,45 +142,20 @@ def _refuse(error: OSError) -> None:
     raise InputError(f"the folder {str(error.filename)!r} cannot be listed: {error.strerror}") from error
 
 
-def decode(file: BinaryIO, image_size: int) -> NDArray[np.uint8]:
-    """Decode a photo to RGB, uint8 (image_size, image_size, 3), resized by Pillow's antialiased bilinear filter.
-
-    Of several frames it is the first. It is turned upright, if its EXIF data can be read and say how; what is
-    transparent lies on white; 16 bits become the upper 8. Colour profiles are not applied.
-
-    Raises:
-        UnreadablePhotoError: the photo has more than `MOST_PIXELS`; found before they are decoded.
-        Exception: any other, from Pillow's decoders, SyntaxError and struct.error among them.
-    """
-    photo = Image.open(file, formats=FORMATS)
-    if photo.width * photo.height > MOST_PIXELS:
+def _decode(file: BinaryIO, image_size: int) -> NDArray[np.uint8]:
+    photo: Image.Image = Image.open(file, formats=FORMATS)
+    if (pixels := photo.width * photo.height) > MOST_PIXELS:
         raise UnreadablePhotoError(f"{photo.width}×{photo.height} pixels are more than {MOST_PIXELS}")
-    with _one_large if photo.width * photo.height > LARGE else nullcontext():
+    with _one_large if pixels > LARGE else nullcontext():
         photo.load()  # here, because Pillow complains of damage once only, and takes the photo for loaded from then on
         with suppress(Exception):  # damaged EXIF data; the pixels are whole nevertheless
             ImageOps.exif_transpose(photo, in_place=True)
-        return np.asarray(_on_white(photo).resize((image_size, image_size), Image.Resampling.BILINEAR))
-
-
-def _on_white(photo: Image.Image) -> Image.Image:
-    if photo.mode.startswith("I;16"):  # Pillow itself would cut off what is brighter than 255
-        levels = np.asarray(photo)
-        grey = (levels >> 8).astype(np.uint8)
-        grey[levels == photo.info.get("transparency", -1)] = 255
-        photo = Image.fromarray(grey)
-    if not photo.has_transparency_data:
-        return photo.convert("RGB")
-    photo = photo.convert("RGBA")
-    white = Image.new("RGB", photo.size, "white")
-    white.paste(photo, mask=photo)
-    return white
-
-
-def _reason(error: Exception) -> str:
-    """Say why a photo cannot be decoded, in one line without the path."""
-    if isinstance(error, UnidentifiedImageError):
-        return f"no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = " ".join(str(error).split())
-    return (text if isinstance(error, UnreadablePhotoError) else f"{type(error).__name__}: {text}")[:LONGEST_REASON]
+        if photo.mode.startswith("I;16"):  # Pillow itself would cut off what is brighter than 255
+            levels = np.asarray(photo)
+            is_transparent = levels == photo.info.get("transparency", -1)
+            photo = Image.fromarray(np.where(is_transparent, 255, levels >> 8).astype(np.uint8))
+        if photo.has_transparency_data:
+            layers = photo.convert("RGBA")
+            photo = Image.new("RGB", photo.size, "white")
+            photo.paste(layers, mask=layers)
+        return np.asarray(photo.convert("RGB").resize((image_size, image_size), Image.Resampling.BILINEAR))

@@ -3,7 +3,6 @@
 import copy
 import hashlib
 import json
-import logging
 import os
 import shutil
 import warnings
@@ -15,14 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from catdog.data.photos import PhotoSource, UnreadablePhotoError
 from catdog.errors import InputError, reason
-from catdog.files import hold
-
-logger = logging.getLogger(__name__)
 
 VERSION = 4  # of the files below; a store of another version has another key
 PIXELS, INDEX = "pixels.u8", "index.json"
@@ -36,17 +33,14 @@ class PixelStore:
         names: the photos' names, sorted; everything else is in their order.
         labels: float32 (photos,), 0 or 1.
         pixels: uint8 (photos, 3, image_size, image_size), mapped from the file; 0 where a photo is unreadable.
-        digests: of each photo's pixels, see `digest_pixels`; of an unreadable one its name.
+        digests: SHA-256 of each photo's pixels, in hexadecimal; of an unreadable one its name.
         unreadable: name → reason.
-
-    Raises:
-        OSError, ValueError: there is no whole store in the folder.
     """
 
     def __init__(self, folder: Path, source: PhotoSource) -> None:
         self.names, self.labels = source.names, torch.tensor(source.labels, dtype=torch.float32)
         checksum, _, content = (folder / INDEX).read_text().partition("\n")
-        if checksum != _checksum(folder.name, content):
+        if checksum != digest(f"{folder.name}{content}".encode()):
             raise ValueError(f"the index of '{folder}' is damaged")
         shape, self.digests, self.unreadable = json.loads(content)
         # Copy-on-write, because PyTorch knows no read-only tensors; nothing here writes to it.
@@ -60,11 +54,19 @@ class PixelStore:
             InputError: the disk is full or cannot be written to, or photos change while they are read.
         """
         folder = Path(cache_dir) / store_key(source, image_size)
+        with suppress(OSError, ValueError):  # there is no whole one
+            return cls(folder, source)
         try:
-            return cls(folder, source)
-        except (OSError, ValueError):
-            _build(source, image_size, folder)
-            return cls(folder, source)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder.with_name(f".{folder.name}.lock")):
+                with suppress(OSError, ValueError):  # another process may have built it meanwhile
+                    return cls(folder, source)
+                _build(source, image_size, folder)
+        except OSError as error:
+            megabytes = len(source.names) * 3 * image_size**2 / 1e6
+            sentence = f"data.cache_dir: no store can be written to '{folder.parent}' ({reason(error)})"
+            raise InputError(f"{sentence}; it takes {megabytes:.1f} MB") from error
+        return cls(folder, source)
 
     def on(self, device: torch.device) -> "PixelStore":
         """Copy pixels and labels to a GPU's memory, if they take at most half of what is free there."""
@@ -77,68 +79,45 @@ class PixelStore:
 
 def store_key(source: PhotoSource, image_size: int) -> str:
     """Hash all that a store's pixels depend on: the name of its folder."""
-    digest = hashlib.sha256(f"{VERSION}\0{image_size}\0{source.class_names}".encode())
-    for line in source.fingerprint():
-        digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
-    return digest.hexdigest()[:16]
+    lines = "".join(f"{line}\n" for line in source.fingerprint())
+    return digest(f"{VERSION}\0{image_size}\0{source.class_names}{lines}".encode("utf-8", "surrogateescape"))[:16]
 
 
-def digest_pixels(pixels: NDArray[np.uint8]) -> str:
-    """Compute the SHA-256 of a photo's pixels, in hexadecimal."""
-    return hashlib.sha256(pixels.tobytes()).hexdigest()
-
-
-def _checksum(key: str, content: str) -> str:
-    return hashlib.sha256(f"{key}{content}".encode()).hexdigest()
+def digest(content: bytes) -> str:
+    """Compute the SHA-256 in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def _build(source: PhotoSource, image_size: int, folder: Path) -> None:
-    """Write a store beside its place and rename it, unless another process did meanwhile."""
-    needed, partial = len(source.names) * 3 * image_size**2, folder.with_name(f".{folder.name}.partial")
+    """Write a store beside its place and rename it."""
+    partial, digests, unreadable = folder.with_name(f".{folder.name}.partial"), [], {}
+    for left in (folder, partial):  # a damaged store, and what a build that was killed has left
+        shutil.rmtree(left, ignore_errors=True)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with hold(folder.with_name(f".{folder.name}.lock"), waiting="another process is reading the photos"):
-            with suppress(OSError, ValueError):
-                PixelStore(folder, source)
-                return
-            if folder.exists():
-                logger.warning("the pixel store '%s' is damaged; it is built anew", folder)
-            for left in (folder, partial):  # the latter from a build that was killed
-                shutil.rmtree(left, ignore_errors=True)
-            try:
-                _write(source, image_size, partial, folder.name)
-                if store_key(source, image_size) != folder.name:
-                    raise InputError("photos changed while they were read; repeat the command when they are at rest")
-                os.rename(partial, folder)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        sentence = f"data.cache_dir: no store can be written to '{folder.parent}' ({reason(error)})"
-        raise InputError(f"{sentence}; it takes {needed / 1e6:.1f} MB") from error
-
-
-def _write(source: PhotoSource, image_size: int, folder: Path, key: str) -> None:
-    digests, unreadable = [], {}
-    folder.mkdir()
-    with open(folder / PIXELS, "wb") as file:
-        for name, photo in zip(source.names, read_all(source, image_size), strict=True):
-            if isinstance(photo, UnreadablePhotoError):
-                unreadable[name] = str(photo)
-                photo = np.zeros((image_size, image_size, 3), np.uint8)
-            digests.append(name if name in unreadable else digest_pixels(photo))
-            file.write(photo.transpose(2, 0, 1).tobytes())
-    (folder / PIXELS).chmod(0o444)  # were it cut short while a run maps it, that would end in a bus error
-    content = json.dumps([(len(digests), 3, image_size, image_size), digests, unreadable])
-    (folder / INDEX).write_text(f"{_checksum(key, content)}\n{content}")
+        partial.mkdir()
+        with open(partial / PIXELS, "wb") as file:
+            for name, photo in zip(source.names, read_all(source, image_size), strict=True):
+                if isinstance(photo, UnreadablePhotoError):
+                    unreadable[name] = str(photo)
+                    photo = np.zeros((image_size, image_size, 3), np.uint8)
+                digests.append(name if name in unreadable else digest(photo.tobytes()))
+                file.write(photo.transpose(2, 0, 1).tobytes())
+        (partial / PIXELS).chmod(0o444)  # were it cut short while a run maps it, that would end in a bus error
+        content = json.dumps([(len(digests), 3, image_size, image_size), digests, unreadable])
+        (partial / INDEX).write_text(f"{digest(f'{folder.name}{content}'.encode())}\n{content}")
+        if store_key(source, image_size) != folder.name:
+            raise InputError("photos changed while they were read; repeat the command when they are at rest")
+        os.rename(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def read_all(
     source: PhotoSource, image_size: int, progress: bool = True
 ) -> Iterator[NDArray[np.uint8] | UnreadablePhotoError]:
-    """Read all photos in order, several at a time: decoders let other threads run.
+    """Read all photos in order, several at a time, as decoders let other threads run; return UnreadablePhotoErrors.
 
-    With `progress`, a bar on a terminal shows how far it is. Raises what `PhotoSource.read` does, but gives
-    UnreadablePhotoErrors back.
+    With `progress`, a bar on a terminal shows how far it is.
     """
 
     def read(position: int) -> NDArray[np.uint8] | UnreadablePhotoError:
@@ -147,8 +126,7 @@ def read_all(
         except UnreadablePhotoError as error:
             return error
 
-    shown = None if progress else True  # None: no bar where the output is no terminal
-    positions = iter(tqdm(range(len(source.names)), "reading photos", unit="photo", leave=False, disable=shown))
+    positions = iter(tqdm(range(len(source.names)), "reading photos", leave=False, disable=None if progress else True))
     # Here, because what is ignored is ignored in all threads: remarks on odd files, which are decoded or listed.
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")

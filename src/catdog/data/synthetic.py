@@ -1,9 +1,8 @@
 """Draws cats and dogs, so that everything can be tried without a download.
 
-What tells them apart is what tells real ones apart: a cat has pointed ears, slit eyes, whiskers and a small nose;
-a dog has floppy ears, round eyes, a long muzzle with a large nose and often its tongue out. Everything else (pose,
-scale, colours, ground, things in front, noise) is drawn alike for both. Light fur on dark ground is as frequent as
-dark fur on light ground, so the mean cat and the mean dog are nearly the same picture.
+They differ as real ones do, in ears, eyes, muzzle, nose, whiskers and tongue. Everything else (pose, scale, colours,
+ground, things in front, noise) is drawn alike for both. Light fur on dark ground is as frequent as dark fur on light
+ground, so the mean cat and the mean dog are nearly the same picture.
 """
 
 import cmath
@@ -18,9 +17,7 @@ from PIL import Image, ImageDraw
 
 from catdog.errors import check_whole_number
 
-MOST = 10_000_000  # photos
 VERSION = 1  # of the drawings: to be raised when any pixel changes
-OVERSAMPLING = 2  # drawn this many times larger, then resized as a photo is
 
 Color = tuple[int, ...]
 Points = list[tuple[float, float]]  # in units of the head's radius, from its centre
@@ -37,7 +34,7 @@ class SyntheticSource:
     class_names = ("cats", "dogs")
 
     def __init__(self, count: int = 2000, seed: int = 0) -> None:
-        check_whole_number("data.source.count", count, least=2, most=MOST)
+        check_whole_number("data.source.count", count, least=2, most=10_000_000)
         check_whole_number("data.source.seed", seed, least=0)
         self.seed = seed
         self.labels = [int(position >= (count + 1) // 2) for position in range(count)]
@@ -50,7 +47,7 @@ class SyntheticSource:
     def read(self, index: int, image_size: int) -> NDArray[np.uint8]:
         """Draw one photo; see `PhotoSource.read`."""
         rng = np.random.default_rng([self.seed, index])
-        photo = draw_photo(rng, is_dog=bool(self.labels[index]), image_size=image_size * OVERSAMPLING)
+        photo = draw_photo(rng, is_dog=bool(self.labels[index]), image_size=2 * image_size)  # resized as a photo is
         pixels = np.asarray(photo.resize((image_size, image_size), Image.Resampling.BILINEAR))
         noise = rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(rng.uniform(4, 16))  # grey levels
         return (pixels + noise).clip(0, 255).astype(np.uint8)
@@ -64,7 +61,13 @@ def draw_photo(rng: Generator, is_dog: bool, image_size: int) -> Image.Image:
     left, top = image_size * rng.uniform(0.3, 0.7), image_size * rng.uniform(0.32, 0.64)
     radius, angle = image_size * rng.uniform(0.15, 0.31), rng.normal(0, math.radians(15))
     cos, sin = math.cos(angle) * radius, math.sin(angle) * radius
-    for points, color, width in _animal(rng, is_dog, light_fur):
+    fur = _color(rng, (0.62, 0.88) if light_fur else (0.12, 0.38))
+    detail = _color(rng, (0.02, 0.12) if light_fur else (0.82, 0.95), saturation=(0, 0.3))
+    shade, inner = (
+        tuple(round(share * a + (1 - share) * b) for a, b in zip(fur, detail, strict=True)) for share in (0.8, 0.62)
+    )
+    body = _ellipse(rng.uniform(-0.5, 0.5), 1.9, rng.uniform(0.9, 1.25), rng.uniform(1.2, 1.6)), shade, 0.0
+    for points, color, width in [body, *(_dog if is_dog else _cat)(rng, fur, detail, inner, shade)]:  # back to front
         placed = [(left + x * cos - y * sin, top + x * sin + y * cos) for x, y in points]
         if width:
             draw.line(placed, fill=color, width=max(1, round(width * radius)))
@@ -96,8 +99,7 @@ def _ground(rng: Generator, image_size: int, lightness: tuple[float, float]) -> 
         if rng.random() < 0.5:
             draw.ellipse((x - a, y - b, x + a, y + b), fill=_color(rng, lightness))
         else:
-            end = rng.uniform(0, image_size, 2)
-            draw.line((x, y, *end), fill=_color(rng, lightness), width=max(1, round(a / 3)))
+            draw.line((x, y, *rng.uniform(0, image_size, 2)), fill=_color(rng, lightness), width=max(1, round(a / 3)))
     return photo
 
 
@@ -111,17 +113,6 @@ def _ellipse(x: float, y: float, a: float, b: float, tilt: float = 0) -> Points:
     turns = np.linspace(0, 2 * math.pi, 28, endpoint=False)
     outline = complex(x, y) + (a * np.cos(turns) + 1j * b * np.sin(turns)) * cmath.rect(1, tilt)
     return [(point.real, point.imag) for point in outline.tolist()]
-
-
-def _animal(rng: Generator, is_dog: bool, light_fur: bool) -> Iterator[Shape]:
-    """Yield the shapes of a body and a head, from the back to the front."""
-    fur = _color(rng, (0.62, 0.88) if light_fur else (0.12, 0.38))
-    detail = _color(rng, (0.02, 0.12) if light_fur else (0.82, 0.95), saturation=(0, 0.3))
-    shade, inner = (
-        tuple(round(share * a + (1 - share) * b) for a, b in zip(fur, detail, strict=True)) for share in (0.8, 0.62)
-    )
-    yield _ellipse(rng.uniform(-0.5, 0.5), 1.9, rng.uniform(0.9, 1.25), rng.uniform(1.2, 1.6)), shade, 0
-    yield from _dog(rng, fur, detail, inner) if is_dog else _cat(rng, fur, detail, inner, shade)
 
 
 def _cat(rng: Generator, fur: Color, detail: Color, inner: Color, shade: Color) -> Iterator[Shape]:
@@ -144,7 +135,7 @@ def _cat(rng: Generator, fur: Color, detail: Color, inner: Color, shade: Color) 
     yield [(-0.12, 0.25), (0.12, 0.25), (0, 0.4)], detail, 0
 
 
-def _dog(rng: Generator, fur: Color, detail: Color, inner: Color) -> Iterator[Shape]:
+def _dog(rng: Generator, fur: Color, detail: Color, inner: Color, _: Color) -> Iterator[Shape]:
     """Floppy ears, round eyes, a long muzzle with a large nose, mostly the tongue out."""
     yield _ellipse(0, -0.05, 0.92, 1.0), fur, 0
     for side in (-1, 1):

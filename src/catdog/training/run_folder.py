@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 
 from catdog.errors import InputError
-from catdog.files import OUTCOME, hold, read_json, write_atomically
+from catdog.files import OUTCOME, read_json, write_atomically
 
 METRICS = "metrics.json"
 IDENTITY = "identity.json"  # what the result depends on: the configuration and the photos
@@ -41,7 +42,7 @@ def prepared(folder: Path, identity: dict[str, Any], is_first: bool) -> Iterator
         yield read_json(folder / METRICS)
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with hold(folder / ".lock", waiting=f"another process is at work in {folder}"):
+    with FileLock(folder / ".lock"):
         if read_json(folder / IDENTITY) != identity:
             if (folder / IDENTITY).exists():
                 raise InputError(
