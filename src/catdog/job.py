@@ -70,14 +70,7 @@ def train(config: DictConfig) -> float | None:
 
 
 def _run(config: dict[str, Any], folder: Path, moved: bool, listen: Callable[[Any], None]) -> dict[str, Any] | None:
-    """Build what the configuration names, and train it.
-
-    Args:
-        config: resolved, plain values.
-        folder: the run's.
-        moved: whether Hydra has changed the working directory.
-        listen: to be called when a trainer starts.
-    """
+    """Build what the configuration names, and train it; `moved`: Hydra has changed the working directory."""
     from lightning import seed_everything  # here, because PyTorch takes seconds that --help need not wait for
     from lightning.pytorch.loggers import TensorBoardLogger
 

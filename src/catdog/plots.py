@@ -26,12 +26,8 @@ LETTER, LINE = 7, 16  # pixels: the width of a letter, from line to line
 def curves(replicas: Sequence[dict[str, Any]], title: str, baseline: float) -> Figure:
     """Draw loss and accuracy against epochs, side by side; the mean of several replicas in a band of ±1 sd.
 
-    A star for each replica marks the step whose weights were tested. What was never logged is left out.
-
-    Args:
-        replicas: of each its `history` and its `tested_step`.
-        title: what was trained, and its result.
-        baseline: share of the larger class among the validation photos.
+    A star for each replica marks the step whose weights were tested. What was never logged is left out. Replicas have
+    a `history` and a `tested_step`; `baseline` is the larger class's share of the validation photos.
     """
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     figure.suptitle(title)
@@ -56,9 +52,7 @@ def curves(replicas: Sequence[dict[str, Any]], title: str, baseline: float) -> F
 def comparison(settings: Sequence[tuple[str, int, Sequence[History]]], baseline: float) -> Figure:
     """Draw training loss and validation accuracy against epochs: each setting's mean over runs, in a band of ±1 sd.
 
-    Args:
-        settings: of each its net, its epochs, and its runs' histories.
-        baseline: share of the larger class among the validation photos.
+    Settings are (net, epochs, histories of the runs); `baseline` is the larger class's share of the validation photos.
     """
     figure = Figure(figsize=(13, 5), layout="constrained")
     nets = list(dict.fromkeys(net for net, *_ in settings))
@@ -94,26 +88,19 @@ def _epoch(row: dict[str, Any], history: History) -> float:
 
 
 def weight_pictures(weights: Tensor, image_size: int) -> Tensor:
-    """Each first-layer unit's weights as a picture: float32 (units, 3, image_size, image_size) in [0, 1].
+    """Turn weights, float32 (units, 3 · image_size²), into pictures, (units, 3, image_size, image_size) in [0, 1].
 
     Grey is a weight of 0; each unit is scaled by its own largest absolute weight.
-
-    Args:
-        weights: float32 (units, 3 · image_size²).
-        image_size: height and width in pixels.
     """
     largest = weights.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
     return (0.5 + 0.5 * weights / largest).reshape(-1, 3, image_size, image_size)
 
 
 def network_diagram(widths: Sequence[int], fixed: tuple[str, int] | None = None) -> Figure:
-    """A fully connected network as textbooks draw it: a column of circles per layer, lines, and parameter counts.
+    """Draw a fully connected network as textbooks do: a column of circles per layer, lines, and parameter counts.
 
-    A column of more than six is abbreviated with dots.
-
-    Args:
-        widths: of every layer from input to output, such as `[49152, 5, 5, 3, 1]`.
-        fixed: name and width of a first layer that is not trained, such as `("PCA whitening", 256)`.
+    `widths` are of every layer from input to output, such as [49152, 5, 5, 3, 1]; more than six circles are abbreviated
+    with dots. `fixed` is a first layer that is not trained, such as ("PCA whitening", 256).
     """
     columns = _columns(widths, fixed)
     figure = Figure(figsize=(2.1 * len(columns) + 0.5, 5.6), layout="constrained")
@@ -164,14 +151,10 @@ def _draw_column(axes: Axes, place: int, width: int, heading: str, symbol: str, 
 def mistakes(
     read: Callable[[int], Any], labels: Tensor, probabilities: Tensor, class_names: Sequence[str], most: int = 16
 ) -> Image.Image:
-    """The wrongly classified photos, most confident first, each with what it is and what it was taken for.
+    """Draw the wrongly classified photos, most confident first, each with its true and its predicted class.
 
-    Args:
-        read: gives the photo at a position: uint8, a tensor (3, height, width) or an array (height, width, 3).
-        labels: 0 or 1, (photos,).
-        probabilities: of class 1, (photos,).
-        class_names: names of class 0 and class 1.
-        most: how many photos to show.
+    Labels and probabilities of class 1 are (photos,); `read` gives the photo at a position: uint8, a tensor (3, height,
+    width) or an array (height, width, 3).
     """
     predicted, names = (probabilities > 0.5).long(), [shown(name) for name in class_names]
     confidence = probabilities.where(predicted == 1, 1 - probabilities)
@@ -183,14 +166,7 @@ def mistakes(
 
 
 def contact_sheet(photos: Sequence[Image.Image], captions: Sequence[str], title: str, columns: int = 4) -> Image.Image:
-    """Photos in rows, each with its caption below. Matplotlib takes a second for sixteen.
-
-    Args:
-        photos: square, of any size.
-        captions: one per photo; of several lines, each is wrapped to the photo's width.
-        title: written above them.
-        columns: photos in a row.
-    """
+    """Draw square photos of any size in rows, each with its caption below, wrapped to the photo's width."""
     # Matplotlib's font, because names of files have letters that Pillow's own lacks; BASIC: each is LETTER pixels wide.
     path = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSansMono.ttf"
     font = ImageFont.truetype(path, size=12, layout_engine=ImageFont.Layout.BASIC)

@@ -13,25 +13,15 @@ RUN_SPREAD = 0.02  # standard deviation of test accuracy over initial weights; s
 
 @dataclass(frozen=True)
 class Difference:
-    """The accuracy of one setting minus that of another; shares, so 0.01 is one point.
+    """The accuracy of one setting minus that of another; shares, so 0.01 is one point."""
 
-    Attributes:
-        mean: over all tests of a photo by a pair of runs.
-        low: lower end of the interval.
-        high: upper end of the interval.
-        p_value: two-sided, of a difference at least this large where there is none. Not yet adjusted: see `holm`.
-        detectable: the smallest true difference that such a comparison finds with 80 % chance at the 5 % level.
-        runs: paired runs.
-        photos: distinct test photos.
-    """
-
-    mean: float
-    low: float
+    mean: float  # over all tests of a photo by a pair of runs
+    low: float  # end of the interval
     high: float
-    p_value: float
-    detectable: float
-    runs: int
-    photos: int
+    p_value: float  # two-sided, of a difference at least this large where there is none; not adjusted, see `holm`
+    detectable: float  # smallest true difference that 80 % of such comparisons would find at the 5 % level
+    runs: int  # pairs of runs
+    photos: int  # distinct test photos
 
 
 def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:

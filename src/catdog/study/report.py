@@ -52,16 +52,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Report:
-    """Comparison of many runs.
-
-    Attributes:
-        settings: the runs, grouped.
-        rows: a row per setting; see `table`.
-        verdicts: the pairs of settings.
-    """
+    """Comparison of many runs."""
 
     settings: list[Setting]
-    rows: list[dict[str, Any]]
+    rows: list[dict[str, Any]]  # see `table`
     verdicts: list[Verdict]
 
     @property

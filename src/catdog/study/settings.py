@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +27,14 @@ RECORD_KEYS = {"replicas", "baseline"}  # that records of older versions lack
 
 @dataclass(frozen=True)
 class Setting:
-    """All runs that differ in seed and split alone; replicas count as runs.
+    """All runs that differ in seed and split alone; replicas count as runs."""
 
-    Attributes:
-        keys: the configuration that they share, flat, each value as JSON.
-        net: name of the network, with the keys that tell this setting from others of the same name.
-        epochs: asked for; where no number was, those of the first run, 0 without any.
-        accelerator: that was used, or asked for where no run finished.
-        runs: the records of the finished ones, with `correct`: 1.0 or 0.0 for each test photo.
-        others: the records of those that were skipped, interrupted or failed.
-    """
-
-    keys: dict[str, str]
-    net: str
-    epochs: int
-    accelerator: str
-    runs: list[dict[str, Any]]
-    others: list[dict[str, Any]]
+    keys: dict[str, str]  # the configuration that they share, flat, each value as JSON
+    net: str  # name of the network, with the keys that tell this setting from others of the same name
+    epochs: int  # asked for; where no number was, those of the first run, 0 without any
+    accelerator: str  # that was used, or asked for where no run finished
+    runs: list[dict[str, Any]]  # records of the finished ones, with `correct`: 1.0 or 0.0 for each test photo
+    others: list[dict[str, Any]]  # records of those that were skipped, interrupted or failed
 
     def correct(self) -> pd.DataFrame:
         """Give 1.0 for correct and 0.0 for wrong: a row per run (seed, fold, split, order), a column per test photo."""
@@ -106,8 +97,7 @@ def _with_label(setting: Setting, settings: Sequence[Setting]) -> Setting:
         if 2 * Counter(own.get(key, "absent") for own in others)[value] <= len(others):
             name = value.strip('"').rpartition(".")[2] if key.endswith("._target_") else value
             told.append(f"{key.removesuffix('._target_')}={name}")
-    net = f"{setting.net} ({', '.join(told)})" if told else setting.net
-    return Setting(setting.keys, net, *head(setting)[1:], setting.runs, setting.others)
+    return replace(setting, net=f"{setting.net} ({', '.join(told)})") if told else setting
 
 
 def _records(folder: Path) -> Iterator[dict[str, Any]]:

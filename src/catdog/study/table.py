@@ -69,7 +69,7 @@ def _numbers(setting: Setting, further: Sequence[str]) -> dict[str, Any]:
         "test_acc_high": high,
         "val_acc": _mean(runs, "val/acc"),
         **{key.replace("/", "_"): _mean(runs, key) for key in further},
-        "train_loss": float(np.mean([_last(run["history"], "train/loss") for run in runs])),
+        "train_loss": _mean([run["history"][-1] for run in runs], "train/loss"),
         "dead_nets": sum(run.get("val/dead", 0) > 0 for run in runs),
         "learning": learning,
         "learning_low": learning_low,
@@ -83,12 +83,8 @@ def _numbers(setting: Setting, further: Sequence[str]) -> dict[str, Any]:
 def start_of_learning(history: Sequence[dict[str, Any]], majority: float) -> float:
     """Find the first epoch from which training loss stays below LEARNING of the class entropy for LASTING epochs.
 
-    The class entropy, -p ln p - (1 - p) ln(1 - p), is the loss of always giving the classes' shares. Infinity if the
-    loss never gets there.
-
-    Args:
-        history: rows with `epoch` and `train/loss`.
-        majority: the larger class's share p of the training photos.
+    The class entropy, -p ln p - (1 - p) ln(1 - p), is the loss of always giving the classes' shares, of which
+    `majority` is the larger. Infinity if the loss never gets there.
     """
     entropy = -sum(share * math.log(share) for share in (majority, 1 - majority) if share)
     rows = [(row["epoch"], row["train/loss"]) for row in history if "train/loss" in row]
@@ -120,7 +116,3 @@ def _readable(cell: str) -> str:
 
 def _mean(runs: Iterable[dict[str, Any]], key: str) -> float:
     return float(np.mean([run.get(key, np.nan) for run in runs]))
-
-
-def _last(history: Sequence[dict[str, Any]], key: str) -> float:
-    return float([np.nan, *(row[key] for row in history if key in row)][-1])

@@ -44,10 +44,10 @@ def summarize(
     Args:
         model: the tested module.
         data: its photos.
-        history: of its training, see `RunCheckpoint.rows`.
+        history: see `RunCheckpoint.rows`.
         steps: of each replica the training step whose weights were tested.
         tested: metrics of the test, a list over the replicas each.
-        probabilities: of class 1 for the tested photos, (replicas, photos); no photos if the module predicts none.
+        probabilities: of class 1, (replicas, tested photos).
     """
     seeds, hidden = seeds_of(model), list(model.hparams.get("hidden", []))
     labels = data.test.labels[: probabilities.shape[1]]
