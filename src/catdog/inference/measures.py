@@ -38,20 +38,20 @@ def measure_all(logits: Tensor, labels: Tensor, seeds: Sequence[int]) -> dict[st
         seeds: of the nets' initial weights.
     """
     nets = [{"seed": seed, **measure(own, labels)} for seed, own in zip(seeds, logits, strict=True)]
-    columns = {name: [net[name] for net in nets if net[name] is not None] for name in NUMBERS}
-    mean: dict[str, Any] = {name: float(np.mean(values)) if values else None for name, values in columns.items()}
-    sd: dict[str, Any] = {
-        name: float(np.std(values, ddof=1)) if len(values) > 1 else None for name, values in columns.items()
-    }
+    defined = {name: [net[name] for net in nets] for name in NUMBERS if nets[0][name] is not None}
+    mean: dict[str, Any] = dict.fromkeys(NUMBERS) | {name: fmean(values) for name, values in defined.items()}
+    sd: dict[str, Any] = dict.fromkeys(NUMBERS)
+    ensemble = None
     mean |= {name: nets[0][name] for name in ("accuracy_interval", "roc_auc_interval")}
     if len(nets) > 1:
+        sd |= {name: stdev(values) for name, values in defined.items()}
+        ensemble = measure(mean_logits(logits, dim=0), labels)
         correct = ((logits > 0) == (labels > 0.5)).double().numpy()
         mean["accuracy_interval"] = mean_accuracy(correct)[1:] if len(labels) > 1 else None
         if mean["roc_auc"] is not None:
             ones = int(labels.sum())
             between = sd["roc_auc"] ** 2 / len(nets)
             mean["roc_auc_interval"] = auc_interval(mean["roc_auc"], len(labels) - ones, ones, between)
-    ensemble = measure(mean_logits(logits, dim=0), labels) if len(nets) > 1 else None
     return {"nets": nets, "mean": mean, "sd": sd, "ensemble": ensemble}
 
 
@@ -69,9 +69,11 @@ def measure(logits: Tensor, labels: Tensor) -> dict[str, Any]:
     confusion = classification.binary_confusion_matrix((logits > 0).int(), truth)  # [true][predicted]
     right, photos, predicted = confusion.diag(), confusion.sum(1), confusion.sum(0)
     zeros, ones = photos.tolist()
-    area = float(classification.binary_auroc(probabilities, truth)) if zeros and ones else None
-    precision = float(classification.binary_average_precision(probabilities, truth)) if zeros and ones else None
-    bins = reliability(probabilities.numpy(), labels.numpy())
+    ranked = dict.fromkeys(("roc_auc", "roc_auc_interval", "average_precision"))
+    if zeros and ones:
+        area = float(classification.binary_auroc(probabilities, truth))
+        precision = float(classification.binary_average_precision(probabilities, truth))
+        ranked = {"roc_auc": area, "roc_auc_interval": auc_interval(area, zeros, ones), "average_precision": precision}
     return {
         "accuracy": int(right.sum()) / len(labels),
         "accuracy_interval": wilson_interval(int(right.sum()), len(labels)),
@@ -81,13 +83,11 @@ def measure(logits: Tensor, labels: Tensor) -> dict[str, Any]:
             "recall": (right / photos.clamp(min=1)).tolist(),
             "f1": (2 * right / (photos + predicted).clamp(min=1)).tolist(),
         },
-        "roc_auc": area,
-        "roc_auc_interval": None if area is None else auc_interval(area, zeros, ones),
-        "average_precision": precision,
+        **ranked,
         "brier": float((probabilities - labels).square().mean()),
         "bce": float(cross_entropy(logits, labels.double(), reduction="none").mean()),
-        "calibration_error": float(np.abs(bins["labels"] - bins["probabilities"]).sum() / len(labels)),
-        "calibration_error_if_calibrated": calibrated_error(probabilities.numpy()),
+        "calibration_error": calibration_error(probabilities, labels),
+        "calibration_error_if_calibrated": calibrated_error(probabilities),
     }
 
 
@@ -115,30 +115,22 @@ def auc_interval(area: float, zeros: int, ones: int, between: float = 0.0) -> tu
     return float(low), float(high)
 
 
-def reliability(probabilities: NDArray[np.float64], labels: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """Sum photos, their probabilities and labels in each bin of the probability, float64 (BINS,) each."""
-    bins = _bins(probabilities)
-    sums = {"photos": np.ones_like(probabilities), "probabilities": probabilities, "labels": labels}
-    return {name: np.bincount(bins, values, BINS).astype(float) for name, values in sums.items()}
+def calibration_error(probabilities: Tensor, labels: Tensor) -> float:
+    """Compute the expected calibration error over BINS, of probabilities of class 1 and labels, (photos,) each."""
+    return float(classification.binary_calibration_error(probabilities, labels.int(), BINS, validate_args=False))
 
 
-def calibrated_error(probabilities: NDArray[np.float64]) -> dict[str, float]:
+def calibrated_error(probabilities: Tensor) -> dict[str, float]:
     """Simulate the calibration error that a perfectly calibrated net with these probabilities has by chance.
 
     It is not 0: few photos never have just the share of class 1 that their probabilities say. Labels are drawn with
     these probabilities, with a fixed seed (consistency resampling, Bröcker & Smith 2007). Gives the mean over the draws
     and their 0.95 quantile.
     """
-    rng, bins, errors = np.random.default_rng(0), _bins(probabilities), np.empty(DRAWS)
-    for draw in range(DRAWS):
-        gaps = (rng.random(len(bins)) < probabilities) - probabilities
-        errors[draw] = np.abs(np.bincount(bins, gaps)).sum() / len(bins)
-    return {"mean": float(errors.mean()), "quantile_95": float(np.quantile(errors, 0.95))}
-
-
-def _bins(probabilities: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Number the bins; a probability on an edge is in the upper one, 1 in the last one."""
-    return np.minimum((probabilities * BINS).astype(np.intp), BINS - 1)
+    draws = probabilities.expand(DRAWS, -1)
+    labels = draws.bernoulli(generator=torch.Generator().manual_seed(0))
+    errors = [calibration_error(probabilities, drawn) for drawn in labels]
+    return {"mean": fmean(errors), "quantile_95": float(np.quantile(errors, 0.95))}
 
 
 def with_interval(numbers: Mapping[str, Any], name: str) -> str:
