@@ -17,7 +17,7 @@ from torchmetrics.functional.classification import binary_calibration_error
 from catdog.errors import InputError
 from catdog.inference.evaluate import evaluate, match_classes, summarize
 from catdog.inference.evaluation_figure import draw_evaluation
-from catdog.inference.measures import BINS, auc_interval, calibrated_error, measure, measure_all, reliability
+from catdog.inference.measures import BINS, auc_interval, calibration, measure, measure_all
 from catdog.inference.runs import FinishedRun
 from catdog.statistics import mean_accuracy, wilson_interval
 from conftest import ROOT, RunOf, make_classifier
@@ -219,11 +219,10 @@ def test_an_interval_of_an_area_holds_it_and_mirrors_with_the_classes(
 
 def test_a_calibrated_net_has_the_error_that_is_foretold() -> None:
     rng = np.random.default_rng(1)
-    probabilities = rng.uniform(0.1, 0.9, size=200)
-    foretold, seen = calibrated_error(probabilities), []
-    for _ in range(300):
-        bins = reliability(probabilities, rng.random(200) < probabilities)
-        seen.append(np.abs(bins["labels"] - bins["probabilities"]).sum() / 200)
+    probabilities = torch.from_numpy(rng.uniform(0.1, 0.9, size=200))
+    foretold = calibration(probabilities, torch.ones(200))["calibration_error_if_calibrated"]
+    drawn = [torch.from_numpy(rng.random(200)) < probabilities for _ in range(300)]
+    seen = [float(binary_calibration_error(probabilities, labels.int(), n_bins=BINS)) for labels in drawn]
     assert foretold["mean"] == pytest.approx(np.mean(seen), abs=0.004)
     assert np.mean(np.array(seen) <= foretold["quantile_95"]) == pytest.approx(0.95, abs=0.04)
 

@@ -38,19 +38,12 @@ CSS = """
 
 
 class Contribution(NamedTuple):
-    """A first-layer unit's contribution to the logit of its replica.
-
-    Attributes:
-        replica: index of its network.
-        unit: index within the layer.
-        value: above 0 it favours class 1, below 0 class 0.
-        picture: its weights, uint8 (image_size, image_size, 3); grey is 0.
-    """
+    """A first-layer unit's contribution to the logit of its replica."""
 
     replica: int
-    unit: int
-    value: float
-    picture: NDArray[np.uint8]
+    unit: int  # index within the layer
+    value: float  # above 0 it favours class 1, below 0 class 0
+    picture: NDArray[np.uint8]  # its weights, (image_size, image_size, 3); grey is 0
 
 
 def largest_contributions(model: Predictor, pixels: Tensor, most: int = 8) -> list[Contribution]:
@@ -64,11 +57,8 @@ def largest_contributions(model: Predictor, pixels: Tensor, most: int = 8) -> li
     chosen = values.abs().flatten().argsort(descending=True, stable=True)[:most].tolist()
     pictures = weight_pictures(network.input_weights.flatten(0, 1)[chosen], model.image_size)
     colours = pictures.mul(255).round().byte().permute(0, 2, 3, 1).numpy()
-    places = [divmod(index, values.shape[1]) for index in chosen]  # replica, unit
-    return [
-        Contribution(replica, unit, values[replica, unit].item(), picture)
-        for (replica, unit), picture in zip(places, colours, strict=True)
-    ]
+    flat, width = values.flatten().tolist(), values.shape[1]
+    return [Contribution(n // width, n % width, flat[n], own) for n, own in zip(chosen, colours, strict=True)]
 
 
 def plain(text: str) -> str:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import indent
 from typing import cast
 
 import numpy as np
@@ -26,13 +27,8 @@ DETAILS = "catdog.json"  # the member of a torch.export file that holds what ONN
 def export(checkpoint: Path, kind: str, path: Path | None = None) -> str:
     """Write a checkpoint's networks as one file, if its probabilities are the checkpoint's.
 
-    Args:
-        checkpoint: the checkpoint's file.
-        kind: "onnx" or "torch-export".
-        path: of the new file; None: beside the checkpoint, with the kind's suffix.
-
-    Returns:
-        For people: the file's size, what it was checked on, and code that uses it.
+    The kind is one of SUFFIXES; without a path the file goes beside the checkpoint. Returns, for people, the file's
+    size, what it was checked on, and code that uses it.
 
     Raises:
         InputError: the checkpoint cannot be used, a package is missing, or the file is wrong.
@@ -49,17 +45,13 @@ def export(checkpoint: Path, kind: str, path: Path | None = None) -> str:
         raise InputError(f"--format {kind} cannot express these networks ({type(error).__name__})") from error
     difference = largest_difference(load(content, kind), model)
     if not difference <= TOLERANCE:
-        raise InputError(
-            f"the exported program's probabilities differ from the checkpoint's by up to {difference:.2g}, more "
-            f"than {TOLERANCE:g}; no file is left"
-        )
+        found = f"differ from the checkpoint's by up to {difference:.2g}, more than {TOLERANCE:g}"
+        raise InputError(f"the exported program's probabilities {found}; no file is left")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content)
-    return (
-        f"{path}: {len(content) / 1e6:.2f} MB\n  its probabilities for {sum(BATCHES)} pictures differ from the "
-        f"checkpoint's by at most {difference:.1g}\n\nIt needs neither catdog nor the checkpoint:\n\n"
-        + "\n".join(f"  {line}" for line in example.splitlines())
-    )
+    checked = f"its probabilities for {sum(BATCHES)} pictures differ from the checkpoint's by at most {difference:.1g}"
+    title = f"{path}: {len(content) / 1e6:.2f} MB\n  {checked}\n\nIt needs neither catdog nor the checkpoint:\n\n"
+    return title + indent(example.rstrip(), "  ")
 
 
 def usage(kind: str, file: str, size: int, class_name: str) -> str:

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 from scipy.optimize import brentq
 from scipy.stats import norm
 from torch import Tensor
@@ -30,19 +32,15 @@ def measure_all(logits: Tensor, labels: Tensor, seeds: Sequence[int]) -> dict[st
     """Measure networks on the same photos: each of them, their mean and standard deviation, and their ensemble.
 
     The mean is what a single net does: its intervals speak of other photos and, of several nets, other initial weights.
-    The ensemble predicts by the mean probability; None for a single net. All are JSON values.
-
-    Args:
-        logits: of class 1, float64 (nets, photos), one photo at least.
-        labels: 0 or 1, (photos,).
-        seeds: of the nets' initial weights.
+    The ensemble predicts by the mean probability; None for a single net. All are JSON values. Logits of class 1 are
+    float64 (nets, photos), one photo at least; labels 0 or 1, (photos,); seeds those of the nets' initial weights.
     """
     nets = [{"seed": seed, **measure(own, labels)} for seed, own in zip(seeds, logits, strict=True)]
     defined = {name: [net[name] for net in nets] for name in NUMBERS if nets[0][name] is not None}
     mean: dict[str, Any] = dict.fromkeys(NUMBERS) | {name: fmean(values) for name, values in defined.items()}
     sd: dict[str, Any] = dict.fromkeys(NUMBERS)
-    ensemble = None
     mean |= {name: nets[0][name] for name in ("accuracy_interval", "roc_auc_interval")}
+    ensemble = None
     if len(nets) > 1:
         sd |= {name: stdev(values) for name, values in defined.items()}
         ensemble = measure(mean_logits(logits, dim=0), labels)
@@ -86,8 +84,7 @@ def measure(logits: Tensor, labels: Tensor) -> dict[str, Any]:
         **ranked,
         "brier": float((probabilities - labels).square().mean()),
         "bce": float(cross_entropy(logits, labels.double(), reduction="none").mean()),
-        "calibration_error": calibration_error(probabilities, labels),
-        "calibration_error_if_calibrated": calibrated_error(probabilities),
+        **calibration(probabilities, labels),
     }
 
 
@@ -95,13 +92,8 @@ def auc_interval(area: float, zeros: int, ones: int, between: float = 0.0) -> tu
     """95 % interval of an area under the ROC curve: all areas θ with |area - θ| ≤ 1.96 √(V(θ) + between).
 
     V is Hanley & McNeil's variance as Newcombe (2006), Statistics in Medicine 25, method 5, modifies it. Like Wilson's
-    interval it keeps a width where the area is 0 or 1.
-
-    Args:
-        area: of one net, or the mean of several.
-        zeros: photos of class 0, 1 at least.
-        ones: photos of class 1, 1 at least.
-        between: variance of the mean that comes of the nets' differing.
+    interval it keeps a width where the area is 0 or 1. The area is that of one net, or the mean of several, and
+    `between` the variance of that mean between nets; `zeros` and `ones` count the photos of each class, 1 at least.
     """
     z, half = float(norm.ppf(0.975)), (zeros + ones) / 2 - 1
 
@@ -115,22 +107,19 @@ def auc_interval(area: float, zeros: int, ones: int, between: float = 0.0) -> tu
     return float(low), float(high)
 
 
-def calibration_error(probabilities: Tensor, labels: Tensor) -> float:
-    """Compute the expected calibration error over BINS, of probabilities of class 1 and labels, (photos,) each."""
-    return float(classification.binary_calibration_error(probabilities, labels.int(), BINS, validate_args=False))
+def calibration(probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
+    """Compute the expected calibration error over BINS, and simulate that of a calibrated net with these probabilities.
 
-
-def calibrated_error(probabilities: Tensor) -> dict[str, float]:
-    """Simulate the calibration error that a perfectly calibrated net with these probabilities has by chance.
-
-    It is not 0: few photos never have just the share of class 1 that their probabilities say. Labels are drawn with
-    these probabilities, with a fixed seed (consistency resampling, Bröcker & Smith 2007). Gives the mean over the draws
-    and their 0.95 quantile.
+    The latter is not 0: few photos never have just the share of class 1 that their probabilities say. Labels are drawn
+    with these probabilities, with a fixed seed (consistency resampling, Bröcker & Smith 2007). Gives the mean over the
+    draws and their 0.95 quantile.
     """
-    draws = probabilities.expand(DRAWS, -1)
-    labels = draws.bernoulli(generator=torch.Generator().manual_seed(0))
-    errors = [calibration_error(probabilities, drawn) for drawn in labels]
-    return {"mean": fmean(errors), "quantile_95": float(np.quantile(errors, 0.95))}
+    generator = torch.Generator().manual_seed(0)
+    drawn = (probabilities.bernoulli(generator=generator) for _ in range(DRAWS))
+    compute = partial(classification.binary_calibration_error, probabilities, n_bins=BINS, validate_args=False)
+    found, *simulated = (float(compute(own.int())) for own in (labels, *drawn))
+    expected = {"mean": fmean(simulated), "quantile_95": float(np.quantile(simulated, 0.95))}
+    return {"calibration_error": found, "calibration_error_if_calibrated": expected}
 
 
 def with_interval(numbers: Mapping[str, Any], name: str) -> str:

@@ -40,11 +40,9 @@ class Predictor(nn.Module):
         try:
             with torch.device("meta"):  # allocates nothing, whatever sizes the file claims
                 claimed = CatDogClassifier(**options).state_dict()
-            # A tensor may claim more numbers than the file holds; a contiguous one in memory does not.
-            whole = all(value.device.type == "cpu" and value.is_contiguous() for value in state.values())
-            if not whole or {name: value.shape for name, value in state.items()} != {
-                name: value.shape for name, value in claimed.items()
-            }:
+            # A tensor that is not contiguous, or not in memory, may claim more numbers than the file holds.
+            held = {n: v.shape for n, v in state.items() if v.device.type == "cpu" and v.is_contiguous()}
+            if held != {n: v.shape for n, v in claimed.items()} or len(held) < len(state):
                 raise ValueError("weights of other sizes than its options say")
             model = cls(CatDogClassifier(**options))
             model.classifier.load_state_dict(state)
@@ -58,8 +56,7 @@ class Predictor(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Compute the mean probability of class 1 over the replicas, float32 (photos,); this is what is exported.
 
-        Args:
-            pixels: RGB, uint8 (photos, 3, image_size, image_size).
+        Pixels are RGB, uint8 (photos, 3, image_size, image_size).
         """
         return self.classifier.logits(to_images(pixels.float())).sigmoid().mean(0)
 
