@@ -93,8 +93,8 @@ def answer(model: Predictor, path: str) -> tuple[str, NDArray[np.uint8], dict[st
     average = mean(probabilities)
     told = f"Probability of {plain(names[1])}: {average:.3f}"
     if len(probabilities) > 1:
-        limits = f"{min(probabilities):.3f} to {max(probabilities):.3f}"
-        told += f", the mean of {len(probabilities)} nets ({limits}, sd {stdev(probabilities):.3f})"
+        spread = f"{min(probabilities):.3f} to {max(probabilities):.3f}, sd {stdev(probabilities):.3f}"
+        told += f", the mean of {len(probabilities)} nets ({spread})"
     units = []
     for replica, unit, value, picture in largest_contributions(model, pixels):
         contribution = f"{abs(value):.3f} for {names[value > 0]}" if value else "no contribution"
@@ -142,9 +142,7 @@ def local_only(request: Request) -> None:
 
 
 def serve(model: Predictor, name: str, port: int | None, open_browser: bool) -> None:
-    """Serve the page on this machine alone until Ctrl-C: print its address, delete uploads at the end.
-
-    Without a port it takes the first free one from 7860 on; for `name` see `page`.
+    """Serve the page on this machine alone until Ctrl-C, without a port at the first free one from 7860 on.
 
     Raises:
         InputError: the port is taken or not allowed.

@@ -30,8 +30,7 @@ def draw_evaluation(record: Mapping[str, Any], logits: Tensor, labels: Tensor) -
     """
     ensemble, headline = record["ensemble"], f"accuracy {with_interval(record['mean'], 'accuracy')}"
     if ensemble:
-        together = with_interval(ensemble, "accuracy")
-        headline = f"mean of {len(logits)} nets: {headline}; of their ensemble {together}"
+        headline = f"mean of {len(logits)} nets: {headline}; of their ensemble {with_interval(ensemble, 'accuracy')}"
     names = [shown(name) for name in record["class_names"]]
     names = [name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in names]
     figure = Figure(figsize=(11, 10), layout="constrained")
@@ -41,8 +40,7 @@ def draw_evaluation(record: Mapping[str, Any], logits: Tensor, labels: Tensor) -
     _confusion(confusion, np.array(one["confusion_matrix"]), names)
     if one["roc_auc"] is None:
         for axes, name in ((roc, "ROC curve"), (precision, "precision-recall curve")):
-            axes.axis("off")
-            axes.text(0.5, 0.5, f"{name}: not defined,\nall photos are of one class", ha="center", va="center")
+            axes.set(title=f"{name}: not defined,\nall photos are of one class", xticks=(), yticks=())
     else:
         _roc(roc, record, logits, probabilities, labels)
         roc.set(xlabel=f"false positive rate: {names[0]} predicted to be {names[1]}", title="ROC curve")
@@ -50,6 +48,11 @@ def draw_evaluation(record: Mapping[str, Any], logits: Tensor, labels: Tensor) -
         _precision_recall(precision, probabilities, labels, names)
     _calibration(calibration, probabilities, labels, one)
     calibration.set(xlabel=f"probability of {names[1]}, in {BINS} bins", ylabel=f"share of {names[1]}")
+    for axes, corner in ((roc, "lower right"), (precision, "lower left"), (calibration, "upper left")):
+        if axes.lines:
+            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+            axes.grid(alpha=0.3)
+            axes.legend(loc=corner, fontsize="small")
     return figure
 
 
@@ -62,9 +65,9 @@ def _confusion(axes: Axes, matrix: np.ndarray[Any, Any], names: Sequence[str]) -
         text = f"{matrix[row, column]:,}\n{share:.1%} of {photos[row]:,}"
         color = "white" if share > 0.55 else "black"
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=12)
-    axes.set(xticks=(0, 1), yticks=(0, 1), xticklabels=names, xlabel="predicted", ylabel="true")
+    axes.set(xticks=(0, 1), yticks=(0, 1), xticklabels=names, title="confusion matrix")
+    axes.set(xlabel="predicted", ylabel="true")
     axes.set_yticklabels(names, rotation=90, va="center")
-    axes.set_title("confusion matrix")
 
 
 def _roc(axes: Axes, record: Mapping[str, Any], logits: Tensor, probabilities: Tensor, labels: Tensor) -> None:
@@ -80,7 +83,6 @@ def _roc(axes: Axes, record: Mapping[str, Any], logits: Tensor, probabilities: T
     at_half = [float((probabilities[labels == label] > 0.5).double().mean()) for label in (0, 1)]
     axes.plot(*at_half, "o", color=TRAIN_COLOR, label="threshold 0.5")
     axes.plot([0, 1], [0, 1], "--", color="gray", label="random guessing, area 0.5")
-    _square(axes, "lower right")
 
 
 def _precision_recall(axes: Axes, probabilities: Tensor, labels: Tensor, names: Sequence[str]) -> None:
@@ -95,7 +97,6 @@ def _precision_recall(axes: Axes, probabilities: Tensor, labels: Tensor, names: 
         share = float(own.double().mean())
         axes.axhline(share, color=color, linestyle="--", linewidth=1, label=f"{names[label]}: baseline {share:.3f}")
     axes.set(xlabel="recall", ylabel="precision", title="precision-recall curve of each class")
-    _square(axes, "lower left")
 
 
 def _calibration(axes: Axes, probabilities: Tensor, labels: Tensor, one: Mapping[str, Any]) -> None:
@@ -113,15 +114,5 @@ def _calibration(axes: Axes, probabilities: Tensor, labels: Tensor, one: Mapping
     errors = np.clip([shares - low, high - shares], 0, None)
     axes.errorbar(means / photos, shares, errors, fmt="o", color=TRAIN_COLOR, capsize=2, label="share, 95 % interval")
     expected = one["calibration_error_if_calibrated"]
-    axes.set_title(
-        f"calibration: expected error {one['calibration_error']:.3f}\n"
-        f"by chance alone {expected['mean']:.3f}, in 95 % at most {expected['quantile_95']:.3f}",
-        fontsize="medium",
-    )
-    _square(axes, "upper left")
-
-
-def _square(axes: Axes, legend: Any) -> None:
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.grid(alpha=0.3)
-    axes.legend(loc=legend, fontsize="small")
+    chance = f"by chance alone {expected['mean']:.3f}, in 95 % at most {expected['quantile_95']:.3f}"
+    axes.set_title(f"calibration: expected error {one['calibration_error']:.3f}\n{chance}", fontsize="medium")

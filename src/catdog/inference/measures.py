@@ -36,21 +36,19 @@ def measure_all(logits: Tensor, labels: Tensor, seeds: Sequence[int]) -> dict[st
     float64 (nets, photos), one photo at least; labels 0 or 1, (photos,); seeds those of the nets' initial weights.
     """
     nets = [{"seed": seed, **measure(own, labels)} for seed, own in zip(seeds, logits, strict=True)]
-    defined = {name: [net[name] for net in nets] for name in NUMBERS if nets[0][name] is not None}
-    mean: dict[str, Any] = dict.fromkeys(NUMBERS) | {name: fmean(values) for name, values in defined.items()}
+    mean = {name: nets[0][name] for name in (*NUMBERS, "accuracy_interval", "roc_auc_interval")}
     sd: dict[str, Any] = dict.fromkeys(NUMBERS)
-    mean |= {name: nets[0][name] for name in ("accuracy_interval", "roc_auc_interval")}
-    ensemble = None
-    if len(nets) > 1:
-        sd |= {name: stdev(values) for name, values in defined.items()}
-        ensemble = measure(mean_logits(logits, dim=0), labels)
-        correct = ((logits > 0) == (labels > 0.5)).double().numpy()
-        mean["accuracy_interval"] = mean_accuracy(correct)[1:] if len(labels) > 1 else None
-        if mean["roc_auc"] is not None:
-            ones = int(labels.sum())
-            between = sd["roc_auc"] ** 2 / len(nets)
-            mean["roc_auc_interval"] = auc_interval(mean["roc_auc"], len(labels) - ones, ones, between)
-    return {"nets": nets, "mean": mean, "sd": sd, "ensemble": ensemble}
+    if len(nets) == 1:
+        return {"nets": nets, "mean": mean, "sd": sd, "ensemble": None}
+    defined = {name: [net[name] for net in nets] for name in NUMBERS if mean[name] is not None}
+    mean |= {name: fmean(values) for name, values in defined.items()}
+    sd |= {name: stdev(values) for name, values in defined.items()}
+    correct, ones = ((logits > 0) == (labels > 0.5)).double().numpy(), int(labels.sum())
+    mean["accuracy_interval"] = mean_accuracy(correct)[1:] if len(labels) > 1 else None
+    if "roc_auc" in defined:
+        between = sd["roc_auc"] ** 2 / len(nets)
+        mean["roc_auc_interval"] = auc_interval(mean["roc_auc"], len(labels) - ones, ones, between)
+    return {"nets": nets, "mean": mean, "sd": sd, "ensemble": measure(mean_logits(logits, dim=0), labels)}
 
 
 def measure(logits: Tensor, labels: Tensor) -> dict[str, Any]:

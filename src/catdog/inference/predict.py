@@ -118,9 +118,9 @@ def print_predictions(
         rows = ([getattr(own, name) for name in COLUMNS] for own in predictions)
         write_atomically(csv_file.resolve(), csv_text(COLUMNS, rows))
     if json_file is not None:
-        photos = [asdict(prediction) for prediction in predictions]
         nets = {"checkpoint": str(checkpoint), "class_names": model.class_names, "seeds": [*model.classifier.seeds]}
-        write_atomically(json_file.resolve(), json.dumps(nets | {"photos": photos}, indent=2))
+        content = nets | {"photos": [asdict(prediction) for prediction in predictions]}
+        write_atomically(json_file.resolve(), json.dumps(content, indent=2))
     if sheet_file is not None:
         draw_sheet(predictions).save(sheet_file)
     unreadable = sum(prediction.reason is not None for prediction in predictions)
@@ -154,7 +154,7 @@ def draw_sheet(predictions: Sequence[Prediction]) -> Image.Image:
             pictures.append(Image.fromarray(photo))
             captions.append(f"{shown(str(own.prediction))}, {own.confidence:.0%}\n{shown(Path(own.path).name)}")
     count = f"the first {len(pictures)} of " if len(pictures) < len(readable) else ""
-    unreadable = len(predictions) - len(readable)
     title = f"{count}{len(readable):,} photo{'s' * (len(readable) != 1)}"
-    title += f", {unreadable:,} unreadable" if unreadable else ""
+    if unreadable := len(predictions) - len(readable):
+        title += f", {unreadable:,} unreadable"
     return contact_sheet(pictures, captions, title, columns=4 if len(pictures) <= 24 else 8)

@@ -13,20 +13,14 @@ from catdog.training.run_folder import read_checkpoint
 
 
 class Predictor(nn.Module):
-    """Trained networks with their preprocessing and sigmoid.
-
-    Attributes:
-        classifier: the networks, in evaluation mode.
-        class_names: names of class 0 and class 1.
-        image_size: height and width in pixels that photos have to be resized to.
-    """
+    """Trained networks with their preprocessing and sigmoid."""
 
     def __init__(self, classifier: CatDogClassifier) -> None:
         super().__init__()
         self.classifier = classifier.eval().requires_grad_(False)
         first, second = classifier.hparams["class_names"]
-        self.class_names: tuple[str, str] = (str(first), str(second))
-        self.image_size: int = classifier.hparams["image_size"]
+        self.class_names: tuple[str, str] = (str(first), str(second))  # of class 0 and class 1
+        self.image_size: int = classifier.hparams["image_size"]  # height and width in pixels of the photos
 
     @classmethod
     def load(cls, checkpoint: str | Path) -> Self:

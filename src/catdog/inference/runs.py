@@ -1,7 +1,4 @@
-"""FinishedRun: a run's folder, opened again.
-
-A record may be a stranger's, so it is data: nothing in one names what is built.
-"""
+"""FinishedRun: a run's folder, opened again. Its record may be a stranger's, so nothing in it names what is built."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +45,7 @@ class FinishedRun:
         """Build its photos, split as they were: `data.test` is what it was tested on.
 
         Raises:
-            InputError: the record names other things than photos of catdog's own sources; or the photos are no longer
-                there, or no longer the same.
+            InputError: the record names other sources than catdog's own, or the photos are gone or have changed.
         """
         try:
             data = build_data(self.record["config"]["data"])
@@ -63,9 +59,7 @@ class FinishedRun:
 
 
 def locate(path: str | Path) -> tuple[Path, FinishedRun | None]:
-    """Find the checkpoint that a command's argument means, and the finished run that it belongs to, if any.
-
-    `path` is a checkpoint's file, or a finished run's folder, which means its tested weights.
+    """Find the checkpoint of a path, which is its file or a finished run's folder, and the run that it is of, if any.
 
     Raises:
         InputError: `path` is a folder in which no run has finished.
