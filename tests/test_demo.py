@@ -61,12 +61,12 @@ def served(run_of: RunOf, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def test_the_answer_is_the_classifiers(run_of: RunOf, photo: Path, replicas: int) -> None:
     model = Predictor.load(locate(run_of(replicas))[0])
     nets = next(predict(model, [str(photo)], progress=False))
-    dogs, sd = nets.row()["probability"], nets.row()["sd"]
-    assert isinstance(dogs, float)
+    dogs, sd = nets.probability, nets.sd
+    assert dogs is not None
     told, seen, classes, units = answer(model, str(photo))
     assert (seen.shape, len(units)) == ((16, 16, 3), min(8, 6 * replicas))
     assert classes == pytest.approx({"cats": 1 - dogs, "dogs": dogs}, abs=1e-6)
-    low, high = min(nets.probabilities), max(nets.probabilities)
+    low, high = min(nets.replicas), max(nets.replicas)
     spread = f", the mean of 3 nets ({low:.3f} to {high:.3f}, sd {sd or 0:.3f})" * (replicas > 1)
     assert told == f"Probability of dogs: {dogs:.3f}{spread}"
     for _, caption in units:

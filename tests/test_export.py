@@ -17,7 +17,7 @@ from torch import Tensor
 from catdog.data import FileSource
 from catdog.data.synthetic import draw_photo
 from catdog.errors import InputError
-from catdog.inference.export import DETAILS, EXAMPLES, SUFFIXES, MeanProbability, export, load
+from catdog.inference.export import DETAILS, SUFFIXES, export, load, usage
 from catdog.inference.predictor import Predictor
 from catdog.inference.runs import FinishedRun, locate
 from conftest import RECIPE, ROOT, RunOf, make_classifier
@@ -40,12 +40,12 @@ def export_of(run_of: RunOf, tmp_path_factory: pytest.TempPathFactory) -> Export
 
 
 def expected_of(model: Predictor, pixels: Tensor) -> np.ndarray:
-    return model.probabilities(pixels).mean(0).numpy()
+    return model.logits(pixels).sigmoid().mean(0).numpy()
 
 
 @pytest.mark.parametrize("kind", SUFFIXES)
 def test_a_file_gives_what_its_checkpoint_gives(export_of: ExportOf, run_of: RunOf, kind: str) -> None:
-    program, model = load(export_of(kind)[0]), Predictor.load(locate(run_of(3))[0])
+    program, model = load(export_of(kind)[0].read_bytes(), kind), Predictor.load(locate(run_of(3))[0])
     seen = FinishedRun.open(run_of(3)).data().store.pixels
     many = torch.randint(256, (3000, 3, 16, 16), dtype=torch.uint8)
     for pixels in (seen, seen[:1], seen[:0], many, torch.zeros_like(seen), torch.full_like(seen, 255)):
@@ -103,18 +103,18 @@ def test_any_network_with_odd_names_is_exported(kind: str, tmp_path: Path, optio
     torch.save({"hyper_parameters": dict(net.hparams), "state_dict": net.state_dict()}, checkpoint)
     told = export(checkpoint, kind)
     pixels = torch.randint(256, (5, 3, size, size), dtype=torch.uint8)
-    program = load(checkpoint.with_suffix(SUFFIXES[kind]))
+    program = load(checkpoint.with_suffix(SUFFIXES[kind]).read_bytes(), kind)
     np.testing.assert_allclose(program(pixels.numpy()), expected_of(Predictor(net), pixels), rtol=0, atol=1e-5)
     assert "'{größte}." in told
-    compile(EXAMPLES[kind].format(size=1, file="'", name="\n"), "example", "exec")
+    compile(usage(kind, "'", 1, "\n"), "example", "exec")
 
 
 @pytest.mark.parametrize("error", [1e-4, np.nan])
 def test_a_wrong_program_is_refused_and_leaves_nothing(
     run_of: RunOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: float
 ) -> None:
-    right = MeanProbability.forward
-    monkeypatch.setattr(MeanProbability, "forward", lambda self, pixels: right(self, pixels) + error)
+    right = Predictor.forward
+    monkeypatch.setattr(Predictor, "forward", lambda self, pixels: right(self, pixels) + error)
     (tmp_path / "before.pt2").write_bytes(b"an earlier file")
     for name in ("new.pt2", "before.pt2"):
         with pytest.raises(InputError, match=r"by up to (0.0001|nan), more than 1e-05; no file is left"):

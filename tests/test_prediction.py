@@ -48,11 +48,12 @@ def test_predictions_are_those_that_the_run_wrote_down(run_of: RunOf, replicas: 
     (tmp_path / "carried.ckpt").write_bytes(run.checkpoint.read_bytes())
     found = predict(Predictor.load(tmp_path / "carried.ckpt"), [str(root / name) for name in written])
     for prediction, probabilities in zip(found, written.values(), strict=True):
-        np.testing.assert_allclose(prediction.probabilities, probabilities, rtol=1e-4)
-        mean, row = np.mean(probabilities), prediction.row()
-        assert (row["probability"], row["confidence"]) == pytest.approx((mean, max(mean, 1 - mean)), rel=1e-4)
-        assert row["prediction"] == ("dogs" if mean > 0.5 else "cats")
-        assert row["sd"] == (pytest.approx(np.std(probabilities, ddof=1), abs=1e-6) if replicas > 1 else None)
+        np.testing.assert_allclose(prediction.replicas, probabilities, rtol=1e-4)
+        mean = np.mean(probabilities)
+        expected = pytest.approx((mean, max(mean, 1 - mean)), rel=1e-4)
+        assert (prediction.probability, prediction.confidence) == expected
+        assert prediction.prediction == ("dogs" if mean > 0.5 else "cats")
+        assert prediction.sd == (pytest.approx(np.std(probabilities, ddof=1), abs=1e-6) if replicas > 1 else None)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_a_photo_gets_the_same_probability_in_any_company(
     (alone,) = predict(model, many[:1])
     among = list(predict(model, [*company[:place], many[0], *company[place:]]))
     assert [prediction.path for prediction in among] == [*company[:place], many[0], *company[place:]]
-    np.testing.assert_allclose(among[place].probabilities, alone.probabilities, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(among[place].replicas, alone.replicas, rtol=0, atol=1e-6)
 
 
 def test_one_unreadable_photo_does_not_stop_the_rest(
@@ -162,7 +163,7 @@ def test_a_sheet_shows_the_first_photos_upright_as_squares(tmp_path: Path, monke
     exif = Image.Exif()
     exif[0x0112] = 6  # is to be turned by 90° clockwise: blue is on top then
     photo.save(tmp_path / "turned.png", exif=exif)
-    turned = Prediction(str(tmp_path / "turned.png"), (0.75,), ("cats", "dogs"))
+    turned = Prediction.of(str(tmp_path / "turned.png"), (0.75,), ("cats", "dogs"))
     pixels = np.asarray(draw_sheet([turned])).astype(int)
     red = np.argwhere((pixels[..., 0] > 200) & (pixels[..., 2] < 50))
     blue = np.argwhere((pixels[..., 2] > 200) & (pixels[..., 0] < 50))
@@ -173,7 +174,7 @@ def test_a_sheet_shows_the_first_photos_upright_as_squares(tmp_path: Path, monke
     monkeypatch.setattr(
         room, "contact_sheet", lambda photos, captions, title, columns: texts.extend([*captions, title])
     )
-    draw_sheet([turned] * 3 + [Prediction("gone.png", (), ("cats", "dogs"), "no such file")])
+    draw_sheet([turned] * 3 + [Prediction("gone.png", "no such file")])
     assert texts == ["dogs, 75%\nturned.png"] * 2 + ["the first 2 of 3 photos, 1 unreadable"]
 
 

@@ -39,8 +39,8 @@ def test_a_checkpoint_alone_gives_the_probabilities_that_the_run_wrote_down(run_
     pixels, written = data.store.pixels[data.test.rows], pd.read_csv(folder / "predictions.csv")
     assert written["path"].to_list() == data.test.names * replicas
     expected = torch.tensor(written["probability"].to_numpy(), dtype=torch.float32).reshape(replicas, -1)
-    torch.testing.assert_close(model.probabilities(pixels, batch_size=4), expected)
-    assert model.probabilities(pixels[:0]).shape == (replicas, 0)
+    torch.testing.assert_close(model.logits(pixels, batch_size=4).sigmoid(), expected)
+    assert model.logits(pixels[:0]).shape == (replicas, 0)
 
 
 def test_a_checkpoint_knows_the_run_that_left_it(run_of: RunOf, tmp_path: Path) -> None:

@@ -38,36 +38,12 @@ CSS = """
 
 
 class Contribution(NamedTuple):
-    """A first-layer unit's contribution to the logit of its replica.
-
-    Attributes:
-        replica: index of its network.
-        unit: index within the layer.
-        value: above 0 it favours class 1, below 0 class 0.
-        picture: its weights, uint8 (image_size, image_size, 3); grey is 0.
-    """
+    """A first-layer unit's contribution to the logit of its replica."""
 
     replica: int
-    unit: int
-    value: float
-    picture: NDArray[np.uint8]
-
-    def caption(self, class_names: tuple[str, str]) -> str:
-        """Name the contribution, the class it favours and the unit."""
-        favours = f"{abs(self.value):.3f} for {shown(class_names[self.value > 0])}" if self.value else "no contribution"
-        return f"{favours} · net {self.replica + 1}, unit {self.unit + 1}"
-
-
-def read_photo(path: str | Path, image_size: int) -> NDArray[np.uint8]:
-    """Decode a photo as training does, to uint8 (image_size, image_size, 3).
-
-    Raises:
-        InputError: it cannot be read; the sentence says why.
-    """
-    try:
-        return FileSource(Path(), ("", ""), [(str(path), 0)]).read(0, image_size)
-    except UnreadablePhotoError as error:
-        raise InputError(f"{shown(Path(path).name)} cannot be read as a photo: {error}") from error
+    unit: int  # index within the layer
+    value: float  # above 0 it favours class 1, below 0 class 0
+    picture: NDArray[np.uint8]  # its weights, (image_size, image_size, 3); grey is 0
 
 
 def largest_contributions(model: Predictor, pixels: Tensor, most: int = 8) -> list[Contribution]:
@@ -78,14 +54,11 @@ def largest_contributions(model: Predictor, pixels: Tensor, most: int = 8) -> li
     images, network = to_images(pixels[None].float()), model.classifier.network
     layers = contributions(model.classifier, images)
     values = layers[0][1][:, 0] if layers else network(images)  # (replicas, units)
-    width = values.shape[1]
     chosen = values.abs().flatten().argsort(descending=True, stable=True)[:most].tolist()
     pictures = weight_pictures(network.input_weights.flatten(0, 1)[chosen], model.image_size)
     colours = pictures.mul(255).round().byte().permute(0, 2, 3, 1).numpy()
-    return [
-        Contribution(index // width, index % width, values[index // width, index % width].item(), picture)
-        for index, picture in zip(chosen, colours, strict=True)
-    ]
+    flat, width = values.flatten().tolist(), values.shape[1]
+    return [Contribution(n // width, n % width, flat[n], own) for n, own in zip(chosen, colours, strict=True)]
 
 
 def plain(text: str) -> str:
@@ -109,19 +82,24 @@ def answer(model: Predictor, path: str) -> tuple[str, NDArray[np.uint8], dict[st
     """Predict a photo: probability in Markdown, photo as the net sees it, class probabilities, pictures with captions.
 
     Raises:
-        InputError: the photo cannot be read.
+        InputError: the photo cannot be read; the sentence says why.
     """
-    photo = read_photo(path, model.image_size)
-    pixels = torch.from_numpy(photo.transpose(2, 0, 1).copy())
-    probabilities = model.probabilities(pixels[None])[:, 0].tolist()
-    first, second = map(shown, model.class_names)
+    try:
+        photo = FileSource(Path(), ("", ""), [(path, 0)]).read(0, model.image_size)
+    except UnreadablePhotoError as error:
+        raise InputError(f"{shown(Path(path).name)} cannot be read as a photo: {error}") from error
+    pixels, names = torch.from_numpy(photo.transpose(2, 0, 1).copy()), tuple(map(shown, model.class_names))
+    probabilities = model.logits(pixels[None])[:, 0].sigmoid().tolist()
     average = mean(probabilities)
-    told = f"Probability of {plain(second)}: {average:.3f}"
+    told = f"Probability of {plain(names[1])}: {average:.3f}"
     if len(probabilities) > 1:
-        limits = f"{min(probabilities):.3f} to {max(probabilities):.3f}"
-        told += f", the mean of {len(probabilities)} nets ({limits}, sd {stdev(probabilities):.3f})"
-    units = [(unit.picture, unit.caption(model.class_names)) for unit in largest_contributions(model, pixels)]
-    return told, photo, {first: 1 - average, second: average}, units
+        spread = f"{min(probabilities):.3f} to {max(probabilities):.3f}, sd {stdev(probabilities):.3f}"
+        told += f", the mean of {len(probabilities)} nets ({spread})"
+    units = []
+    for replica, unit, value, picture in largest_contributions(model, pixels):
+        contribution = f"{abs(value):.3f} for {names[value > 0]}" if value else "no contribution"
+        units.append((picture, f"{contribution} · net {replica + 1}, unit {unit + 1}"))
+    return told, photo, dict(zip(names, (1 - average, average), strict=True)), units
 
 
 def page(model: Predictor, name: str) -> gr.Blocks:
@@ -164,9 +142,7 @@ def local_only(request: Request) -> None:
 
 
 def serve(model: Predictor, name: str, port: int | None, open_browser: bool) -> None:
-    """Serve the page on this machine alone until Ctrl-C: print its address, delete uploads at the end.
-
-    Without a port it takes the first free one from 7860 on; for `name` see `page`.
+    """Serve the page on this machine alone until Ctrl-C, without a port at the first free one from 7860 on.
 
     Raises:
         InputError: the port is taken or not allowed.

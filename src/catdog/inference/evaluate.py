@@ -2,15 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from catdog import plots
 from catdog.data import FolderSource, PhotoSource, PixelStore
 from catdog.environment import environment
 from catdog.errors import InputError
@@ -21,42 +19,28 @@ from catdog.inference.predictor import Predictor
 from catdog.inference.runs import FinishedRun, locate
 from catdog.model.metrics import mean_logits
 from catdog.names import net_title, shown
+from catdog.plots import SIDE, mistakes
 
 
-@dataclass(frozen=True)
-class Sample:
-    """Labelled photos.
+class Sample(NamedTuple):
+    """Labelled photos: rows of a store."""
 
-    Attributes:
-        origin: where they come from, for people.
-        source: of all photos, readable or not.
-        store: their pixels.
-        rows: in the store, of the photos that are evaluated, int64 (photos,).
-        labels: 0 or 1, by the checkpoint's classes, float32 (photos,).
-        class_of: the folder's class names → the checkpoint's, where they differ.
-    """
-
-    origin: str
+    origin: str  # for people
     source: PhotoSource
     store: PixelStore
-    rows: Tensor
-    labels: Tensor
-    class_of: dict[str, str]
+    rows: Tensor  # of the photos that are evaluated, int64 (photos,)
+    labels: Tensor  # 0 or 1, by the checkpoint's classes, float32 (photos,)
+    class_of: dict[str, str]  # the folder's class names → the checkpoint's, where they differ
 
 
 def evaluate(
     model: str | Path, data: str | Path | None = None, out: str | Path | None = None
 ) -> tuple[dict[str, Any], Path]:
-    """Measure a run or a checkpoint; write evaluation.png, mistakes.png and evaluation.json.
+    """Measure a run or a checkpoint; return the content of evaluation.json, and its folder, with the figures too.
 
-    Args:
-        model: a finished run's folder, or a checkpoint's file.
-        data: a folder with two class sub-folders; None: the test part of the run that the checkpoint belongs to.
-        out: where the files go; None: a folder `evaluation` in the run's, or beside the checkpoint, with the names of
-            a checkpoint that is not the tested one and of `data` added.
-
-    Returns:
-        The content of evaluation.json, and the folder.
+    The model is a finished run's folder, or a checkpoint's file; `data` a folder with two class sub-folders, by default
+    the run's test part. By default, files go to a folder `evaluation` in the run's, or beside the checkpoint, with the
+    names of a checkpoint that is not the tested one and of `data` added.
 
     Raises:
         InputError: there is no such model, or there are no photos for it.
@@ -70,13 +54,17 @@ def evaluate(
     else:
         raise InputError(f"{str(checkpoint)!r} lies in no finished run's folder; name photos with --data FOLDER")
     logits = networks.logits(sample.store.pixels[sample.rows]).double()
-    record = _describe(checkpoint, networks, sample, run) | measure_all(
-        logits, sample.labels, networks.classifier.seeds
-    )
+    measures = measure_all(logits, sample.labels, networks.classifier.seeds)
+    record = _describe(checkpoint, networks, sample, run) | measures
     names = ["evaluation"] + [checkpoint.stem] * (run is None or not checkpoint.samefile(run.checkpoint))
     names += [] if data is None else [Path(data).resolve().name]
     folder = Path(out) if out is not None else (run.folder if run else checkpoint.parent) / "-".join(names)
-    _save(folder, record, sample, logits)
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_evaluation(record, logits, sample.labels).savefig(folder / "evaluation.png", dpi=110)
+    probabilities, rows = mean_logits(logits, dim=0).sigmoid(), sample.rows.tolist()
+    sheet = mistakes(lambda n: sample.source.read(rows[n], SIDE), sample.labels, probabilities, networks.class_names)
+    sheet.save(folder / "mistakes.png")
+    write_atomically(folder / "evaluation.json", json.dumps(record, indent=2))  # last: it says that all is there
     return record, folder
 
 
@@ -88,12 +76,16 @@ def _test_part(networks: Predictor, run: FinishedRun) -> Sample:
 
 
 def _folder(networks: Predictor, data: str | Path, cache_dir: str) -> Sample:
-    """Read all photos of a folder with two class sub-folders."""
+    """Read all photos of a folder, its classes matched to the checkpoint's whatever the case or a plural s."""
     try:
         source = FolderSource(data)
     except InputError as error:
         raise InputError(str(error).replace("data.root", "--data", 1)) from error
-    class_of = match_classes(source.class_names, networks.class_names)
+    known = {name.casefold().removesuffix("s"): name for name in networks.class_names}
+    class_of = {name: known.get(name.casefold().removesuffix("s"), "") for name in source.class_names}
+    if set(class_of.values()) != set(networks.class_names):
+        wrong, right = (" and ".join(map(repr, names)) for names in (source.class_names, networks.class_names))
+        raise InputError(f"--data: its class folders {wrong} are not the checkpoint's classes {right}; rename them")
     store = PixelStore.of(source, networks.image_size, cache_dir)
     if len(store.unreadable) == len(store.names):
         name, reason = next(iter(store.unreadable.items()))
@@ -101,30 +93,18 @@ def _folder(networks: Predictor, data: str | Path, cache_dir: str) -> Sample:
     rows = torch.tensor([row for row, name in enumerate(store.names) if name not in store.unreadable])
     swapped = class_of[source.class_names[0]] != networks.class_names[0]
     labels = 1 - store.labels[rows] if swapped else store.labels[rows]
-    renamed = {name: own for name, own in class_of.items() if name != own}
-    return Sample(f"'{data}'", source, store, rows, labels, renamed)
-
-
-def match_classes(found: Sequence[str], known: Sequence[str]) -> dict[str, str]:
-    """Match a folder's two classes to a checkpoint's, whatever the case or a plural s.
-
-    Raises:
-        InputError: the names do not fit one to one.
-    """
-    own = {name.casefold().removesuffix("s"): name for name in known}
-    matched = {name: own.get(name.casefold().removesuffix("s")) for name in found}
-    if set(matched.values()) != set(known):
-        raise InputError(
-            f"--data: its class folders {found[0]!r} and {found[1]!r} are not the checkpoint's classes "
-            f"{known[0]!r} and {known[1]!r}; rename them"
-        )
-    return {name: str(match) for name, match in matched.items()}
+    return Sample(f"'{data}'", source, store, rows, labels, {old: new for old, new in class_of.items() if old != new})
 
 
 def _describe(checkpoint: Path, networks: Predictor, sample: Sample, run: FinishedRun | None) -> dict[str, Any]:
     """Describe what was measured on which photos, as JSON values."""
     count, ones = len(sample.labels), int(sample.labels.sum())
-    net = net_title(networks.classifier.hparams)
+    net, trained_on = net_title(networks.classifier.hparams), None
+    with suppress(InputError):  # where the run's photos are gone, it is not known which pixels it has seen
+        if run is not None:
+            data = run.data()
+            seen = {data.store.digests[row] for part in (data.train, data.val) for row in part.rows.tolist()}
+            trained_on = sum(sample.store.digests[row] in seen for row in sample.rows.tolist())
     return {
         "title": f"{net}, {checkpoint.name}, {count:,} photo{'s' * (count != 1)} of {sample.origin}",
         "checkpoint": str(checkpoint),
@@ -137,51 +117,23 @@ def _describe(checkpoint: Path, networks: Predictor, sample: Sample, run: Finish
             "count": count,
             "of_class": dict(zip(networks.class_names, (count - ones, ones), strict=True)),
             "class_of": sample.class_of,
-            "trained_on": _count_trained_on(sample, run),
+            "trained_on": trained_on,
             "unreadable": sample.store.unreadable,
         },
         **environment(),
     }
 
 
-def _count_trained_on(sample: Sample, run: FinishedRun | None) -> int | None:
-    """Count the photos with the same pixels as one that the run trained on or chose its epoch by; None: not known."""
-    try:
-        data = run.data() if run is not None else None
-    except InputError:  # its photos are gone
-        data = None
-    if data is None:
-        return None
-    seen = {data.store.digests[row] for part in (data.train, data.val) for row in part.rows.tolist()}
-    return sum(sample.store.digests[row] in seen for row in sample.rows.tolist())
-
-
-def _save(folder: Path, record: dict[str, Any], sample: Sample, logits: Tensor) -> None:
-    """Write the pictures, and last of all `evaluation.json`."""
-    probabilities = mean_logits(logits, dim=0).sigmoid()
-    rows = sample.rows.tolist()
-    sheet = plots.mistakes(
-        lambda n: sample.source.read(rows[n], plots.SIDE), sample.labels, probabilities, record["class_names"]
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    draw_evaluation(record, logits, sample.labels).savefig(folder / "evaluation.png", dpi=110)
-    sheet.save(folder / "mistakes.png")
-    write_atomically(folder / "evaluation.json", json.dumps(record, indent=2))
-
-
 def summarize(record: dict[str, Any]) -> str:
     """Format the content of evaluation.json for a terminal."""
     photos, names = record["photos"], [shown(name) for name in record["class_names"]]
     counts = list(photos["of_class"].values())
-    lines = [record["title"]]
-    lines += [f"  folder {shown(name)} is class {shown(own)}" for name, own in photos["class_of"].items()]
+    lines = [record["title"], *(f"  folder {shown(a)} is class {shown(b)}" for a, b in photos["class_of"].items())]
     if photos["unreadable"]:
         lines.append(f"  {len(photos['unreadable']):,} unreadable photos are left out; evaluation.json lists them")
     if photos["trained_on"]:
-        lines.append(
-            f"  {photos['trained_on']:,} of the photos are ones that the run trained on or chose its epoch by, so the "
-            "numbers are better than on new photos"
-        )
+        seen = f"{photos['trained_on']:,} of the photos are ones that the run trained on or chose its epoch by"
+        lines.append(f"  {seen}, so the numbers are better than on new photos")
     majority = names[counts.index(max(counts))]
     lines.append(f"  majority-class baseline: always naming {majority} is right for {max(counts) / sum(counts):.3f}")
     nets, ensemble = record["nets"], record["ensemble"]
@@ -193,7 +145,6 @@ def summarize(record: dict[str, Any]) -> str:
         lines.append(f"  {title:28}{cells}".rstrip())
     width = max(len("of the ensemble"), *map(len, names))
     lines.append(f"  {'of the ensemble' if ensemble else 'class':{width}}  precision  recall     F1  photos")
-    per_class = (ensemble or nets[0])["per_class"].values()
-    for name, count, *scores in zip(names, counts, *per_class, strict=True):
+    for name, count, *scores in zip(names, counts, *(ensemble or nets[0])["per_class"].values(), strict=True):
         lines.append(f"  {name:{width}}  {scores[0]:9.3f}  {scores[1]:6.3f}  {scores[2]:5.3f}  {count:6,}")
     return "\n".join(lines)

@@ -1,87 +1,88 @@
 """Figure of an evaluation: confusion matrix, ROC and precision-recall curves, calibration."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.functional import classification
 
-from catdog.inference.measures import BINS, reliability, with_interval
+from catdog.inference.measures import BINS, with_interval
 from catdog.model.metrics import mean_logits
 from catdog.names import shown
 from catdog.plots import TRAIN_COLOR, VAL_COLOR
 from catdog.statistics import wilson_interval
 
 LONGEST_NAME = 18  # letters of a class's name that the figure has room for
+LONGEST_LINE = 110  # letters of the title
 MOST_THIN_LINES = 20
 
 
+@matplotlib.rc_context({"text.parse_math": False})  # a dollar sign in a name begins no formula
 def draw_evaluation(record: Mapping[str, Any], logits: Tensor, labels: Tensor) -> Figure:
     """Draw four panels on one net; of several replicas on their ensemble, with a thin ROC curve for each of them.
 
-    Args:
-        record: content of `evaluation.json`.
-        logits: of class 1, float64 (replicas, photos).
-        labels: 0 or 1, (photos,).
+    The record is the content of `evaluation.json`; logits of class 1 are float64 (replicas, photos), labels (photos,).
     """
-    one = record["ensemble"] or record["nets"][0]
-    names = [_short(shown(name)) for name in record["class_names"]]
+    ensemble, headline = record["ensemble"], f"accuracy {with_interval(record['mean'], 'accuracy')}"
+    if ensemble:
+        headline = f"mean of {len(logits)} nets: {headline}; of their ensemble {with_interval(ensemble, 'accuracy')}"
+    names = [shown(name) for name in record["class_names"]]
+    names = [name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in names]
     figure = Figure(figsize=(11, 10), layout="constrained")
-    nets = f"mean of {len(logits)} nets: " if record["ensemble"] else ""
-    together = f"; of their ensemble {with_interval(one, 'accuracy')}" if record["ensemble"] else ""
-    headline = f"{nets}accuracy {with_interval(record['mean'], 'accuracy')}{together}"
-    figure.suptitle(f"{_plain(record['title'])}\n{headline}", fontsize=11, wrap=True)
+    figure.suptitle(f"{textwrap.fill(record['title'], LONGEST_LINE)}\n{headline}", fontsize=11)
     (confusion, roc), (precision, calibration) = figure.subplots(2, 2)
-    probabilities = mean_logits(logits, dim=0).sigmoid()
+    probabilities, one = mean_logits(logits, dim=0).sigmoid(), ensemble or record["nets"][0]
     _confusion(confusion, np.array(one["confusion_matrix"]), names)
     if one["roc_auc"] is None:
         for axes, name in ((roc, "ROC curve"), (precision, "precision-recall curve")):
-            axes.axis("off")
-            axes.text(0.5, 0.5, f"{name}: not defined,\nall photos are of one class", ha="center", va="center")
+            axes.set(title=f"{name}: not defined,\nall photos are of one class", xticks=(), yticks=())
     else:
-        _roc(roc, logits, probabilities, labels, record, names)
+        _roc(roc, record, logits, probabilities, labels)
+        roc.set(xlabel=f"false positive rate: {names[0]} predicted to be {names[1]}", title="ROC curve")
+        roc.set(ylabel=f"true positive rate: {names[1]} found")
         _precision_recall(precision, probabilities, labels, names)
-    _calibration(calibration, probabilities, labels, one, names)
+    _calibration(calibration, probabilities, labels, one)
+    calibration.set(xlabel=f"probability of {names[1]}, in {BINS} bins", ylabel=f"share of {names[1]}")
+    for axes, corner in ((roc, "lower right"), (precision, "lower left"), (calibration, "upper left")):
+        if axes.lines:
+            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+            axes.grid(alpha=0.3)
+            axes.legend(loc=corner, fontsize="small")
     return figure
 
 
 def _confusion(axes: Axes, matrix: np.ndarray[Any, Any], names: Sequence[str]) -> None:
     """Counts, and which share of the photos of their class they are; the shade is that share."""
-    photos = matrix.sum(axis=1, keepdims=True)
-    shares = matrix / np.maximum(photos, 1)
+    photos = matrix.sum(axis=1)
+    shares = matrix / np.maximum(photos, 1)[:, None]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(matrix):
-        color = "white" if shares[row, column] > 0.55 else "black"
-        text = f"{count:,}\n{shares[row, column]:.1%} of {photos[row, 0]:,}"
+    for (row, column), share in np.ndenumerate(shares):
+        text = f"{matrix[row, column]:,}\n{share:.1%} of {photos[row]:,}"
+        color = "white" if share > 0.55 else "black"
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=12)
-    axes.set(xticks=(0, 1), yticks=(0, 1), xticklabels=names, xlabel="predicted", ylabel="true")
+    axes.set(xticks=(0, 1), yticks=(0, 1), xticklabels=names, title="confusion matrix")
+    axes.set(xlabel="predicted", ylabel="true")
     axes.set_yticklabels(names, rotation=90, va="center")
-    axes.set_title("confusion matrix")
 
 
-def _roc(
-    axes: Axes, logits: Tensor, probabilities: Tensor, labels: Tensor, record: Mapping[str, Any], names: Sequence[str]
-) -> None:
-    whose = "ensemble, " if record["ensemble"] else ""
-    area = with_interval(record["ensemble"] or record["mean"], "roc_auc")
+def _roc(axes: Axes, record: Mapping[str, Any], logits: Tensor, probabilities: Tensor, labels: Tensor) -> None:
+    area, whose = with_interval(record["mean"], "roc_auc"), ""
+    if record["ensemble"]:
+        for number, own in enumerate(logits[:MOST_THIN_LINES].sigmoid()):
+            false, true, _ = classification.binary_roc(own, labels.int())
+            label = None if number else f"each net, mean {area}"
+            axes.plot(false, true, color=TRAIN_COLOR, alpha=0.25, linewidth=0.9, label=label)
+        area, whose = with_interval(record["ensemble"], "roc_auc"), "ensemble, "
     false, true, _ = classification.binary_roc(probabilities, labels.int())
     axes.plot(false, true, color=TRAIN_COLOR, linewidth=2, label=f"{whose}area {area}")
-    for own in logits[:MOST_THIN_LINES] if record["ensemble"] else ():
-        false, true, _ = classification.binary_roc(own.sigmoid(), labels.int())
-        axes.plot(false, true, color=TRAIN_COLOR, alpha=0.25, linewidth=0.9)
-    if record["ensemble"]:
-        axes.plot(
-            [], [], color=TRAIN_COLOR, alpha=0.25, label=f"each net, mean {with_interval(record['mean'], 'roc_auc')}"
-        )
     at_half = [float((probabilities[labels == label] > 0.5).double().mean()) for label in (0, 1)]
     axes.plot(*at_half, "o", color=TRAIN_COLOR, label="threshold 0.5")
     axes.plot([0, 1], [0, 1], "--", color="gray", label="random guessing, area 0.5")
-    axes.set(xlabel=f"false positive rate: {names[0]} predicted to be {names[1]}")
-    axes.set(ylabel=f"true positive rate: {names[1]} found", title="ROC curve")
-    _square(axes, "lower right")
 
 
 def _precision_recall(axes: Axes, probabilities: Tensor, labels: Tensor, names: Sequence[str]) -> None:
@@ -96,47 +97,22 @@ def _precision_recall(axes: Axes, probabilities: Tensor, labels: Tensor, names: 
         share = float(own.double().mean())
         axes.axhline(share, color=color, linestyle="--", linewidth=1, label=f"{names[label]}: baseline {share:.3f}")
     axes.set(xlabel="recall", ylabel="precision", title="precision-recall curve of each class")
-    _square(axes, "lower left")
 
 
-def _calibration(
-    axes: Axes, probabilities: Tensor, labels: Tensor, one: Mapping[str, Any], names: Sequence[str]
-) -> None:
+def _calibration(axes: Axes, probabilities: Tensor, labels: Tensor, one: Mapping[str, Any]) -> None:
     """Share of class 1 against its probability; the bars at the bottom are the photos of each bin."""
-    bins = reliability(probabilities.numpy(), labels.numpy())
-    filled = bins["photos"] > 0
-    photos, means, ones = (bins[name][filled] for name in ("photos", "probabilities", "labels"))
+    values = probabilities.numpy()
+    weights = (np.ones(len(values)), values, labels.numpy())
+    sums = np.array([np.histogram(values, BINS, (0, 1), weights=own)[0] for own in weights])
+    (filled,) = sums[0].nonzero()
+    photos, means, ones = sums[:, filled]
     intervals = [wilson_interval(int(one), int(count)) for one, count in zip(ones, photos, strict=True)]
     shares, (low, high) = ones / photos, np.array(intervals).T
-    bars = axes.twinx()
-    bars.bar((np.flatnonzero(filled) + 0.5) / BINS, photos, width=0.9 / BINS, color="0.85")
-    bars.set(ylim=(0, 5 * photos.max()), yticks=[])
-    axes.set_zorder(bars.get_zorder() + 1)
-    axes.patch.set_visible(False)
+    heights, most = 0.2 * photos / photos.max(), f"photos in the bin, at most {photos.max():,.0f}"
+    axes.bar((filled + 0.5) / BINS, heights, width=0.9 / BINS, color="0.85", label=most)
     axes.plot([0, 1], [0, 1], "--", color="gray", label="perfect calibration")
     errors = np.clip([shares - low, high - shares], 0, None)
     axes.errorbar(means / photos, shares, errors, fmt="o", color=TRAIN_COLOR, capsize=2, label="share, 95 % interval")
-    axes.plot([], [], "s", color="0.85", label=f"photos in the bin, at most {photos.max():,.0f}")
     expected = one["calibration_error_if_calibrated"]
-    axes.set_title(
-        f"calibration: expected error {one['calibration_error']:.3f}\n"
-        f"by chance alone {expected['mean']:.3f}, in 95 % at most {expected['quantile_95']:.3f}",
-        fontsize="medium",
-    )
-    axes.set(xlabel=f"probability of {names[1]}, in {BINS} bins", ylabel=f"share of {names[1]}")
-    _square(axes, "upper left")
-
-
-def _square(axes: Axes, legend: Any) -> None:
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.grid(alpha=0.3)
-    axes.legend(loc=legend, fontsize="small")
-
-
-def _short(name: str) -> str:
-    return _plain(name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…")
-
-
-def _plain(text: str) -> str:
-    """Keep matplotlib from reading dollar signs as a formula."""
-    return text.replace("$", r"\$")
+    chance = f"by chance alone {expected['mean']:.3f}, in 95 % at most {expected['quantile_95']:.3f}"
+    axes.set_title(f"calibration: expected error {one['calibration_error']:.3f}\n{chance}", fontsize="medium")

@@ -1,20 +1,19 @@
-"""Export: one file that predicts without catdog, checked against its checkpoint before it is left."""
+"""Export: one file that predicts without catdog, checked against its checkpoint before it is written."""
 
 import io
 import json
-import os
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
+from textwrap import indent
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.onnx import ONNXProgram
 
 from catdog.errors import InputError, check_packages
+from catdog.files import write_atomically
 from catdog.inference.predictor import Predictor
 
 TOLERANCE = 1e-5  # between the probabilities of the file and of the checkpoint
@@ -22,47 +21,13 @@ BATCHES = (1, 2, 3, 64)  # photos, of random pixels, that the file is checked on
 OPSET = 20  # the first that samples images as PyTorch does
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
 DETAILS = "catdog.json"  # the member of a torch.export file that holds what ONNX keeps as metadata
-EXAMPLES = {
-    "onnx": """\
-import numpy as np, onnxruntime
-from PIL import Image, ImageOps
-photo = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB").resize(({size}, {size}), Image.BILINEAR)
-pixels = np.asarray(photo).transpose(2, 0, 1)[None]  # uint8 (1, 3, {size}, {size})
-(probability,) = onnxruntime.InferenceSession({file!r}).run(["probability"], {{"pixels": pixels}})[0]  # of {name!r}
-""",
-    "torch-export": """\
-import torch
-from PIL import Image, ImageOps
-from torchvision.transforms.functional import pil_to_tensor
-photo = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB").resize(({size}, {size}), Image.BILINEAR)
-pixels = pil_to_tensor(photo)[None]  # uint8 (1, 3, {size}, {size})
-(probability,) = torch.export.load({file!r}).module()(pixels).tolist()  # of {name!r}
-""",
-}
-
-
-class MeanProbability(nn.Module):
-    """The exported module: the mean over the replicas of the probability of class 1."""
-
-    def __init__(self, model: Predictor) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Compute it, float32 (batch,), of RGB pixels, uint8 (batch, 3, image_size, image_size)."""
-        return self.model(pixels).mean(0)
 
 
 def export(checkpoint: Path, kind: str, path: Path | None = None) -> str:
-    """Write a checkpoint's networks as one file, if that gives what the checkpoint gives.
+    """Write a checkpoint's networks as one file, if its probabilities are the checkpoint's.
 
-    Args:
-        checkpoint: the checkpoint's file.
-        kind: "onnx" or "torch-export".
-        path: where to; None: beside the checkpoint, with the kind's suffix.
-
-    Returns:
-        For people: the file's size, what it was checked on, and code that uses it.
+    The kind is one of SUFFIXES; without a path the file goes beside the checkpoint. Returns, for people, the file's
+    size, what it was checked on, and code that uses it.
 
     Raises:
         InputError: the checkpoint cannot be used, a package is missing, or the file is wrong.
@@ -72,63 +37,77 @@ def export(checkpoint: Path, kind: str, path: Path | None = None) -> str:
     if path.suffix != SUFFIXES[kind]:  # nor is a checkpoint or a photo ever overwritten
         raise InputError(f"--out must end in {SUFFIXES[kind]} for --format {kind}, got {str(path)!r}")
     model = Predictor.load(checkpoint)
-    example = EXAMPLES[kind].format(size=model.image_size, file=path.name, name=model.class_names[1])
-    details = _details(model, checkpoint) | {"example": example}
+    example = usage(kind, path.name, model.image_size, model.class_names[1])
     try:
-        content = (_onnx if kind == "onnx" else _torch_export)(model, details)
+        content = serialize(model, kind, _details(model, checkpoint) | {"example": example})
     except Exception as error:  # of many kinds, from PyTorch's exporters
         raise InputError(f"--format {kind} cannot express these networks ({type(error).__name__})") from error
-    difference = _write_checked(path, content, model)
-    return (
-        f"{path}: {len(content) / 1e6:.2f} MB\n  its probabilities for {sum(BATCHES)} pictures differ from the "
-        f"checkpoint's by at most {difference:.1g}\n\nIt needs neither catdog nor the checkpoint:\n\n"
-        + "\n".join(f"  {line}" for line in example.splitlines())
-    )
-
-
-def _write_checked(path: Path, content: bytes, model: Predictor) -> float:
-    """Write a file beside its place and rename it if it gives what the model gives; return the largest difference."""
+    rng, program, shape = np.random.default_rng(0), load(content, kind), (3, model.image_size, model.image_size)
+    batches = [rng.integers(0, 256, (photos, *shape), dtype=np.uint8) for photos in BATCHES]
+    expected = model.logits(torch.from_numpy(np.concatenate(batches))).sigmoid().mean(0).numpy()
+    difference = float(np.abs(np.concatenate([program(pixels) for pixels in batches]) - expected).max())
+    if not difference <= TOLERANCE:  # nor is it if one of them is not a number
+        found = f"differ from the checkpoint's by up to {difference:.2g}, more than {TOLERANCE:g}"
+        raise InputError(f"the exported program's probabilities {found}; no file is left")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial{path.suffix}")
-    try:
-        partial.write_bytes(content)
-        difference = largest_difference(load(partial), model)
-        if not difference <= TOLERANCE:
-            raise InputError(
-                f"the exported program's probabilities differ from the checkpoint's by up to {difference:.2g}, more "
-                f"than {TOLERANCE:g}; no file is left"
-            )
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return difference
+    write_atomically(path, content)
+    checked = f"its probabilities for {sum(BATCHES)} pictures differ from the checkpoint's by at most {difference:.1g}"
+    title = f"{path}: {len(content) / 1e6:.2f} MB\n  {checked}\n\nIt needs neither catdog nor the checkpoint:\n\n"
+    return title + indent(example.rstrip(), "  ")
 
 
-def load(path: Path) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+def usage(kind: str, file: str, size: int, class_name: str) -> str:
+    """Write code that predicts a photo with an exported file and without catdog."""
+    if kind == "onnx":
+        imports, pixels = "import numpy as np, onnxruntime", "np.asarray(photo).transpose(2, 0, 1)"
+        output = f'onnxruntime.InferenceSession({file!r}).run(["probability"], {{"pixels": pixels}})[0]'
+    else:
+        imports, pixels = "import torch, torchvision", "torchvision.transforms.functional.pil_to_tensor(photo)"
+        output = f"torch.export.load({file!r}).module()(pixels).tolist()"
+    return f"""\
+{imports}
+from PIL import Image, ImageOps
+photo = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB").resize(({size}, {size}), Image.BILINEAR)
+pixels = {pixels}[None]  # uint8 (1, 3, {size}, {size})
+(probability,) = {output}  # of {class_name!r}
+"""
+
+
+def serialize(model: Predictor, kind: str, details: dict[str, str]) -> bytes:
+    """Export the mean probability over the replicas, with `details` as metadata and no path of this machine."""
+    pixels = torch.zeros(2, 3, model.image_size, model.image_size, dtype=torch.uint8)  # to trace the model with
+    if kind == "onnx":
+        exported: Any = torch.onnx.export(
+            model.eval(), (pixels,), input_names=["pixels"], output_names=["probability"], opset_version=OPSET,
+            dynamic_shapes={"pixels": {0: "batch"}}, dynamo=True, external_data=False, verbose=False,
+        )  # fmt: skip
+        for node in exported.model.graph:
+            node.metadata_props.clear()
+        exported.model.metadata_props.update(details)
+        return exported.model_proto.SerializeToString()
+    batch = torch.export.Dim("batch", min=0)
+    program = torch.export.export(model.eval(), (pixels,), dynamic_shapes={"pixels": {0: batch}})
+    for traced in program.graph.nodes:
+        traced.meta.pop("stack_trace", None)
+    file = io.BytesIO()
+    torch.export.save(program, file, extra_files={DETAILS: json.dumps(details, indent=2)})
+    return file.getvalue()
+
+
+def load(content: bytes, kind: str) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """Open an exported file without help from catdog: a function from pixels to probabilities."""
-    if path.suffix == SUFFIXES["onnx"]:
+    if kind == "onnx":
         import onnxruntime
 
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         return lambda pixels: session.run(["probability"], {"pixels": pixels})[0]
-    program = torch.export.load(path).module()
+    program = torch.export.load(io.BytesIO(content)).module()
     return lambda pixels: program(torch.from_numpy(pixels)).numpy()
-
-
-def largest_difference(program: Callable[..., NDArray[np.float32]], model: Predictor) -> float:
-    """Compare an exported program's probabilities with the checkpoint's, on random pixels in several batch sizes."""
-    rng, differences = np.random.default_rng(0), []
-    for photos in BATCHES:
-        pixels = rng.integers(0, 256, (photos, 3, model.image_size, model.image_size), dtype=np.uint8)
-        expected = model.probabilities(torch.from_numpy(pixels)).mean(0).numpy()
-        differences.append(np.abs(program(pixels) - expected).max())
-    return float(np.max(differences))  # not a number if one of them is none
 
 
 def _details(model: Predictor, checkpoint: Path) -> dict[str, str]:
     """Collect what somebody has to know who gets the file alone; lists are JSON."""
-    first, second = model.class_names
-    size = model.image_size
+    (first, second), size = model.class_names, model.image_size
     return {
         "class_names": json.dumps(model.class_names),
         "image_size": str(size),
@@ -141,30 +120,3 @@ def _details(model: Predictor, checkpoint: Path) -> dict[str, str]:
         "catdog_version": version("catdog"),
         "checkpoint": checkpoint.name.encode("utf-8", "backslashreplace").decode(),  # protobuf takes only UTF-8
     }
-
-
-def _onnx(model: Predictor, details: dict[str, str]) -> bytes:
-    exported = torch.onnx.export(
-        MeanProbability(model).eval(), (_pixels(model),), input_names=["pixels"], output_names=["probability"],
-        dynamic_shapes={"pixels": {0: "batch"}}, opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
-    )  # fmt: skip
-    program = cast(ONNXProgram, exported)  # None with dynamo=False only
-    for node in program.model.graph:  # else the file would tell paths of this machine
-        node.metadata_props.clear()
-    program.model.metadata_props.update(details)
-    return program.model_proto.SerializeToString()
-
-
-def _torch_export(model: Predictor, details: dict[str, str]) -> bytes:
-    shapes = {"pixels": {0: torch.export.Dim("batch", min=0)}}
-    program = torch.export.export(MeanProbability(model).eval(), (_pixels(model),), dynamic_shapes=shapes)
-    for node in program.graph.nodes:  # else the file would tell paths of this machine
-        node.meta.pop("stack_trace", None)
-    content = io.BytesIO()
-    torch.export.save(program, content, extra_files={DETAILS: json.dumps(details, indent=2)})
-    return content.getvalue()
-
-
-def _pixels(model: Predictor) -> Tensor:
-    """Give pixels to trace the module with."""
-    return torch.zeros(2, 3, model.image_size, model.image_size, dtype=torch.uint8)

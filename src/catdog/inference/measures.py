@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 from scipy.optimize import brentq
 from scipy.stats import norm
 from torch import Tensor
@@ -30,29 +32,23 @@ def measure_all(logits: Tensor, labels: Tensor, seeds: Sequence[int]) -> dict[st
     """Measure networks on the same photos: each of them, their mean and standard deviation, and their ensemble.
 
     The mean is what a single net does: its intervals speak of other photos and, of several nets, other initial weights.
-    The ensemble predicts by the mean probability; None for a single net. All are JSON values.
-
-    Args:
-        logits: of class 1, float64 (nets, photos), one photo at least.
-        labels: 0 or 1, (photos,).
-        seeds: of the nets' initial weights.
+    The ensemble predicts by the mean probability; None for a single net. All are JSON values. Logits of class 1 are
+    float64 (nets, photos), one photo at least; labels 0 or 1, (photos,); seeds those of the nets' initial weights.
     """
     nets = [{"seed": seed, **measure(own, labels)} for seed, own in zip(seeds, logits, strict=True)]
-    columns = {name: [net[name] for net in nets if net[name] is not None] for name in NUMBERS}
-    mean: dict[str, Any] = {name: float(np.mean(values)) if values else None for name, values in columns.items()}
-    sd: dict[str, Any] = {
-        name: float(np.std(values, ddof=1)) if len(values) > 1 else None for name, values in columns.items()
-    }
-    mean |= {name: nets[0][name] for name in ("accuracy_interval", "roc_auc_interval")}
-    if len(nets) > 1:
-        correct = ((logits > 0) == (labels > 0.5)).double().numpy()
-        mean["accuracy_interval"] = mean_accuracy(correct)[1:] if len(labels) > 1 else None
-        if mean["roc_auc"] is not None:
-            ones = int(labels.sum())
-            between = sd["roc_auc"] ** 2 / len(nets)
-            mean["roc_auc_interval"] = auc_interval(mean["roc_auc"], len(labels) - ones, ones, between)
-    ensemble = measure(mean_logits(logits, dim=0), labels) if len(nets) > 1 else None
-    return {"nets": nets, "mean": mean, "sd": sd, "ensemble": ensemble}
+    mean = {name: nets[0][name] for name in (*NUMBERS, "accuracy_interval", "roc_auc_interval")}
+    sd: dict[str, Any] = dict.fromkeys(NUMBERS)
+    if len(nets) == 1:
+        return {"nets": nets, "mean": mean, "sd": sd, "ensemble": None}
+    defined = {name: [net[name] for net in nets] for name in NUMBERS if mean[name] is not None}
+    mean |= {name: fmean(values) for name, values in defined.items()}
+    sd |= {name: stdev(values) for name, values in defined.items()}
+    correct, ones = ((logits > 0) == (labels > 0.5)).double().numpy(), int(labels.sum())
+    mean["accuracy_interval"] = mean_accuracy(correct)[1:] if len(labels) > 1 else None
+    if "roc_auc" in defined:
+        between = sd["roc_auc"] ** 2 / len(nets)
+        mean["roc_auc_interval"] = auc_interval(mean["roc_auc"], len(labels) - ones, ones, between)
+    return {"nets": nets, "mean": mean, "sd": sd, "ensemble": measure(mean_logits(logits, dim=0), labels)}
 
 
 def measure(logits: Tensor, labels: Tensor) -> dict[str, Any]:
@@ -69,9 +65,11 @@ def measure(logits: Tensor, labels: Tensor) -> dict[str, Any]:
     confusion = classification.binary_confusion_matrix((logits > 0).int(), truth)  # [true][predicted]
     right, photos, predicted = confusion.diag(), confusion.sum(1), confusion.sum(0)
     zeros, ones = photos.tolist()
-    area = float(classification.binary_auroc(probabilities, truth)) if zeros and ones else None
-    precision = float(classification.binary_average_precision(probabilities, truth)) if zeros and ones else None
-    bins = reliability(probabilities.numpy(), labels.numpy())
+    ranked = dict.fromkeys(("roc_auc", "roc_auc_interval", "average_precision"))
+    if zeros and ones:
+        area = float(classification.binary_auroc(probabilities, truth))
+        precision = float(classification.binary_average_precision(probabilities, truth))
+        ranked = {"roc_auc": area, "roc_auc_interval": auc_interval(area, zeros, ones), "average_precision": precision}
     return {
         "accuracy": int(right.sum()) / len(labels),
         "accuracy_interval": wilson_interval(int(right.sum()), len(labels)),
@@ -81,13 +79,10 @@ def measure(logits: Tensor, labels: Tensor) -> dict[str, Any]:
             "recall": (right / photos.clamp(min=1)).tolist(),
             "f1": (2 * right / (photos + predicted).clamp(min=1)).tolist(),
         },
-        "roc_auc": area,
-        "roc_auc_interval": None if area is None else auc_interval(area, zeros, ones),
-        "average_precision": precision,
+        **ranked,
         "brier": float((probabilities - labels).square().mean()),
         "bce": float(cross_entropy(logits, labels.double(), reduction="none").mean()),
-        "calibration_error": float(np.abs(bins["labels"] - bins["probabilities"]).sum() / len(labels)),
-        "calibration_error_if_calibrated": calibrated_error(probabilities.numpy()),
+        **calibration(probabilities, labels),
     }
 
 
@@ -95,13 +90,8 @@ def auc_interval(area: float, zeros: int, ones: int, between: float = 0.0) -> tu
     """95 % interval of an area under the ROC curve: all areas θ with |area - θ| ≤ 1.96 √(V(θ) + between).
 
     V is Hanley & McNeil's variance as Newcombe (2006), Statistics in Medicine 25, method 5, modifies it. Like Wilson's
-    interval it keeps a width where the area is 0 or 1.
-
-    Args:
-        area: of one net, or the mean of several.
-        zeros: photos of class 0, 1 at least.
-        ones: photos of class 1, 1 at least.
-        between: variance of the mean that comes of the nets' differing.
+    interval it keeps a width where the area is 0 or 1. The area is that of one net, or the mean of several, and
+    `between` the variance of that mean between nets; `zeros` and `ones` count the photos of each class, 1 at least.
     """
     z, half = float(norm.ppf(0.975)), (zeros + ones) / 2 - 1
 
@@ -115,30 +105,19 @@ def auc_interval(area: float, zeros: int, ones: int, between: float = 0.0) -> tu
     return float(low), float(high)
 
 
-def reliability(probabilities: NDArray[np.float64], labels: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """Sum photos, their probabilities and labels in each bin of the probability, float64 (BINS,) each."""
-    bins = _bins(probabilities)
-    sums = {"photos": np.ones_like(probabilities), "probabilities": probabilities, "labels": labels}
-    return {name: np.bincount(bins, values, BINS).astype(float) for name, values in sums.items()}
+def calibration(probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
+    """Compute the expected calibration error over BINS, and simulate that of a calibrated net with these probabilities.
 
-
-def calibrated_error(probabilities: NDArray[np.float64]) -> dict[str, float]:
-    """Simulate the calibration error that a perfectly calibrated net with these probabilities has by chance.
-
-    It is not 0: few photos never have just the share of class 1 that their probabilities say. Labels are drawn with
-    these probabilities, with a fixed seed (consistency resampling, Bröcker & Smith 2007). Gives the mean over the draws
-    and their 0.95 quantile.
+    The latter is not 0: few photos never have just the share of class 1 that their probabilities say. Labels are drawn
+    with these probabilities, with a fixed seed (consistency resampling, Bröcker & Smith 2007). Gives the mean over the
+    draws and their 0.95 quantile.
     """
-    rng, bins, errors = np.random.default_rng(0), _bins(probabilities), np.empty(DRAWS)
-    for draw in range(DRAWS):
-        gaps = (rng.random(len(bins)) < probabilities) - probabilities
-        errors[draw] = np.abs(np.bincount(bins, gaps)).sum() / len(bins)
-    return {"mean": float(errors.mean()), "quantile_95": float(np.quantile(errors, 0.95))}
-
-
-def _bins(probabilities: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Number the bins; a probability on an edge is in the upper one, 1 in the last one."""
-    return np.minimum((probabilities * BINS).astype(np.intp), BINS - 1)
+    generator = torch.Generator().manual_seed(0)
+    drawn = (probabilities.bernoulli(generator=generator) for _ in range(DRAWS))
+    compute = partial(classification.binary_calibration_error, probabilities, n_bins=BINS, validate_args=False)
+    found, *simulated = (float(compute(own.int())) for own in (labels, *drawn))
+    expected = {"mean": fmean(simulated), "quantile_95": float(np.quantile(simulated, 0.95))}
+    return {"calibration_error": found, "calibration_error_if_calibrated": expected}
 
 
 def with_interval(numbers: Mapping[str, Any], name: str) -> str:

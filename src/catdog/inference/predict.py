@@ -4,11 +4,11 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import numpy as np
 import torch
@@ -33,70 +33,50 @@ ALL_READ, NONE_READ, SOME_UNREADABLE = 0, 1, 3  # exit statuses; 2 is the comman
 
 @dataclass(frozen=True)
 class Prediction:
-    """Prediction for a photo, or why there is none.
+    """Prediction for a photo, or why there is none."""
 
-    Attributes:
-        path: as it was given, or found.
-        probabilities: of class 1, one of each replica; empty for a photo that cannot be read.
-        class_names: names of class 0 and class 1.
-        reason: why the photo cannot be read; empty for one that can.
-    """
+    path: str  # as it was given, or found
+    reason: str | None = None  # why the photo cannot be read; what follows is for one that can
+    replicas: tuple[float, ...] = ()  # probability of class 1 by each replica
+    probability: float | None = None  # their mean
+    sd: float | None = None  # their standard deviation; None of a single one
+    prediction: str | None = None  # name of the predicted class
+    confidence: float | None = None  # probability of the predicted class
 
-    path: str
-    probabilities: tuple[float, ...]
-    class_names: tuple[str, str]
-    reason: str = ""
-
-    def row(self) -> dict[str, str | float | None]:
-        """Give the values of COLUMNS; what does not apply is None.
-
-        `confidence` is the probability of the predicted class and `probability` that of class 1, means over the
-        replicas; `sd` is the latter's standard deviation over them.
-        """
-        if self.reason:
-            return dict.fromkeys(COLUMNS) | {"path": self.path, "reason": self.reason}
-        probability = fmean(self.probabilities)
-        sd = stdev(self.probabilities) if len(self.probabilities) > 1 else None
-        predicted, confidence = self.class_names[probability > 0.5], max(probability, 1 - probability)
-        return dict(zip(COLUMNS, (self.path, predicted, confidence, probability, sd, None), strict=True))
+    @classmethod
+    def of(cls, path: str, replicas: Sequence[float], class_names: Sequence[str]) -> Self:
+        """Predict by the mean probability of the replicas."""
+        mean, sd = fmean(replicas), stdev(replicas) if len(replicas) > 1 else None
+        return cls(path, None, tuple(replicas), mean, sd, class_names[mean > 0.5], max(mean, 1 - mean))
 
 
 def predict(model: Predictor, paths: Sequence[str], progress: bool = True) -> Iterator[Prediction]:
     """Predict every photo that the paths name, in order, each as soon as it is known.
 
-    The prediction for a photo does not depend on the others; the memory is that of some hundred resized photos.
-
-    Args:
-        model: the networks.
-        paths: of photos, and of folders, which are searched at any depth.
-        progress: whether a terminal may show a bar.
+    Folders are searched at any depth. The prediction for a photo does not depend on the others; the memory is that of
+    some hundred resized photos. With `progress`, a terminal may show a bar.
 
     Raises:
         InputError: a folder has no photo, or cannot be listed.
     """
-    source = FileSource(Path(), model.class_names, [(name, 0) for path in paths for name in _search(path)])
+    names: list[str] = []
+    for path in paths:
+        folder = Path(path) if os.path.isdir(path) else None
+        found = sorted(os.path.join(path, name) for name in photo_paths(folder, "")) if folder else [path]
+        if not found:
+            raise InputError(f"the folder {path!r} has no photo ({', '.join(PHOTO_SUFFIXES)})")
+        names += found
+    source = FileSource(Path(), model.class_names, [(name, 0) for name in names])
     # Always as many photos at a time, some of them left over at the end: products of other shapes round otherwise.
     pixels = np.zeros((BATCH, 3, model.image_size, model.image_size), dtype=np.uint8)
-    photos = zip(source.names, read_all(source, model.image_size, progress), strict=True)
+    photos = zip(names, read_all(source, model.image_size, progress), strict=True)
     while batch := list(islice(photos, BATCH)):
         for row, (_, photo) in enumerate(batch):
-            if not isinstance(photo, UnreadablePhotoError):
-                pixels[row] = photo.transpose(2, 0, 1)
+            pixels[row] = 0 if isinstance(photo, UnreadablePhotoError) else photo.transpose(2, 0, 1)
         probabilities = model.logits(torch.from_numpy(pixels)).double().sigmoid().T.tolist()
-        for (name, photo), own in zip(batch, probabilities, strict=False):
-            if isinstance(photo, UnreadablePhotoError):
-                yield Prediction(name, (), model.class_names, str(photo))
-            else:
-                yield Prediction(name, tuple(own), model.class_names)
-
-
-def _search(path: str) -> list[str]:
-    """List the photos below a folder, or the path itself if it is none."""
-    if not os.path.isdir(path):
-        return [path]
-    if found := sorted(os.path.join(path, name) for name in photo_paths(Path(path), "")):
-        return found
-    raise InputError(f"the folder {path!r} has no photo ({', '.join(PHOTO_SUFFIXES)})")
+        for (name, photo), replicas in zip(batch, probabilities, strict=False):
+            unreadable = isinstance(photo, UnreadablePhotoError)
+            yield Prediction(name, str(photo)) if unreadable else Prediction.of(name, replicas, model.class_names)
 
 
 def expand(arguments: Sequence[str], standard_input: BinaryIO, ends_with_nul: bool) -> list[str]:
@@ -116,88 +96,65 @@ def expand(arguments: Sequence[str], standard_input: BinaryIO, ends_with_nul: bo
 def print_predictions(
     trained: str | Path, paths: Sequence[str], csv_file: Path | None, json_file: Path | None, sheet_file: Path | None
 ) -> int:
-    """Print a line for every photo as soon as it is known, write the files, and return the exit status.
+    """Print a line for every photo as soon as it is known, write the files that are asked for, return the exit status.
 
-    Args:
-        trained: a finished run's folder, or a checkpoint's file.
-        paths: of photos and folders; see `predict`.
-        csv_file: file to write all predictions to; None: none.
-        json_file: likewise, with the probabilities of every replica.
-        sheet_file: picture of the first MOST_ON_SHEET photos with their predictions; None: none.
+    `trained` is a finished run's folder, or a checkpoint's file; for `paths` see `predict`. CSV has the COLUMNS, JSON
+    all attributes of every Prediction, and the sheet is a picture: see `draw_sheet`.
 
     Raises:
         InputError: there is no such model, or a file cannot be written.
     """
-    _check_files(csv_file, json_file, sheet_file)
+    for path in (csv_file, json_file, sheet_file):  # before the work
+        if path is not None and not path.absolute().parent.is_dir():
+            raise InputError(f"{str(path)!r} cannot be written: there is no folder {str(path.parent)!r}")
+        if path is not None and path.exists() and not path.is_file():  # a renamed file would take its place
+            raise InputError(f"{str(path)!r} cannot be written: it is there and no regular file")
+    if sheet_file is not None and sheet_file.suffix.lower() not in SHEET_SUFFIXES:
+        raise InputError(f"the sheet's name must end in {', '.join(SHEET_SUFFIXES)}, got {str(sheet_file)!r}")
     checkpoint = locate(trained)[0]
     model = Predictor.load(checkpoint)
-    predictions = _print_lines(model, paths)
+    predictions = list(_print_lines(model, paths))
     if csv_file is not None:
-        write_atomically(csv_file.resolve(), csv_text(COLUMNS, (own.row().values() for own in predictions)))
+        rows = ([getattr(own, name) for name in COLUMNS] for own in predictions)
+        write_atomically(csv_file.resolve(), csv_text(COLUMNS, rows))
     if json_file is not None:
-        write_atomically(json_file.resolve(), _as_json(model, predictions, checkpoint))
+        nets = {"checkpoint": str(checkpoint), "class_names": model.class_names, "seeds": [*model.classifier.seeds]}
+        content = nets | {"photos": [asdict(prediction) for prediction in predictions]}
+        write_atomically(json_file.resolve(), json.dumps(content, indent=2))
     if sheet_file is not None:
         draw_sheet(predictions).save(sheet_file)
-    unreadable = sum(bool(prediction.reason) for prediction in predictions)
+    unreadable = sum(prediction.reason is not None for prediction in predictions)
     if unreadable or not predictions:
         print(f"catdog: {unreadable:,} of {len(predictions):,} photos could not be read", file=sys.stderr)
         return NONE_READ if unreadable == len(predictions) else SOME_UNREADABLE
     return ALL_READ
 
 
-def _print_lines(model: Predictor, paths: Sequence[str]) -> list[Prediction]:
+def _print_lines(model: Predictor, paths: Sequence[str]) -> Iterator[Prediction]:
     """Predict, and print predicted class, confidence, with several replicas its spread, and path of each photo."""
     width = max(len("prediction"), *(len(shown(name)) for name in model.class_names))
     several = len(model.classifier.seeds) > 1
     print(f"{'prediction':{width}}  confidence{'     sd' * several}  path", flush=True)
-    predictions = []
-    for prediction in predict(model, paths, progress=not sys.stdout.isatty()):  # there, the lines show it
-        predictions.append(prediction)
-        if prediction.reason:  # by tqdm, which takes its bar away meanwhile
-            tqdm.write(f"catdog: {prediction.path!r} could not be read: {prediction.reason}", file=sys.stderr)
-            continue
-        row = prediction.row()
-        sd = f"  {row['sd']:.3f}" if several else ""
-        name = shown(str(row["prediction"]))
-        print(f"{name:{width}}  {row['confidence']:10.3f}{sd}  {shown(prediction.path)}", flush=True)
-    return predictions
-
-
-def _check_files(*paths: Path | None) -> None:
-    """Raise an InputError for a file that could not be written once all photos are predicted."""
-    for path in paths:
-        if path is not None and not path.absolute().parent.is_dir():
-            raise InputError(f"{str(path)!r} cannot be written: there is no folder {str(path.parent)!r}")
-        if path is not None and path.exists() and not path.is_file():  # a renamed file would take its place
-            raise InputError(f"{str(path)!r} cannot be written: it is there and no regular file")
-    if (sheet := paths[-1]) is not None and sheet.suffix.lower() not in SHEET_SUFFIXES:
-        raise InputError(f"the sheet's name must end in {', '.join(SHEET_SUFFIXES)}, got {str(sheet)!r}")
-
-
-def _as_json(model: Predictor, predictions: Sequence[Prediction], checkpoint: Path) -> str:
-    content = {
-        "checkpoint": str(checkpoint),
-        "class_names": list(model.class_names),
-        "seeds": list(model.classifier.seeds),
-        "photos": [prediction.row() | {"replicas": list(prediction.probabilities)} for prediction in predictions],
-    }
-    return json.dumps(content, indent=2)
+    for own in predict(model, paths, progress=not sys.stdout.isatty()):  # there, the lines show it
+        if own.reason is not None:  # by tqdm, which takes its bar away meanwhile
+            tqdm.write(f"catdog: {own.path!r} could not be read: {own.reason}", file=sys.stderr)
+        else:
+            line = f"{shown(str(own.prediction)):{width}}  {own.confidence:10.3f}{f'  {own.sd:.3f}' if several else ''}"
+            print(f"{line}  {shown(own.path)}", flush=True)
+        yield own
 
 
 def draw_sheet(predictions: Sequence[Prediction]) -> Image.Image:
     """Draw the first MOST_ON_SHEET photos with prediction and confidence below; they are decoded once more."""
-    readable = [prediction for prediction in predictions if not prediction.reason]
+    readable = [prediction for prediction in predictions if prediction.reason is None]
     source = FileSource(Path(), ("", ""), [(prediction.path, 0) for prediction in readable[:MOST_ON_SHEET]])
     pictures, captions = [], []
-    for prediction, photo in zip(readable, read_all(source, SIDE), strict=False):
-        if isinstance(photo, UnreadablePhotoError):  # it went away meanwhile
-            continue
-        row = prediction.row()
-        pictures.append(Image.fromarray(photo))
-        name = shown(os.path.basename(prediction.path))
-        captions.append(f"{shown(str(row['prediction']))}, {row['confidence']:.0%}\n{name}")
+    for own, photo in zip(readable, read_all(source, SIDE), strict=False):
+        if not isinstance(photo, UnreadablePhotoError):  # else it went away meanwhile
+            pictures.append(Image.fromarray(photo))
+            captions.append(f"{shown(str(own.prediction))}, {own.confidence:.0%}\n{shown(Path(own.path).name)}")
     count = f"the first {len(pictures)} of " if len(pictures) < len(readable) else ""
-    unreadable = len(predictions) - len(readable)
     title = f"{count}{len(readable):,} photo{'s' * (len(readable) != 1)}"
-    title += f", {unreadable:,} unreadable" if unreadable else ""
+    if unreadable := len(predictions) - len(readable):
+        title += f", {unreadable:,} unreadable"
     return contact_sheet(pictures, captions, title, columns=4 if len(pictures) <= 24 else 8)

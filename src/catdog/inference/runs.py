@@ -1,7 +1,4 @@
-"""FinishedRun: a run's folder, opened again.
-
-A record may be a stranger's, so it is data: nothing in one names what is built.
-"""
+"""FinishedRun: a run's folder, opened again. Its record may be a stranger's, so nothing in it names what is built."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,21 +9,17 @@ from catdog.errors import InputError
 from catdog.files import read_json
 from catdog.training.run_folder import IDENTITY, METRICS
 
-SOURCES = (FolderSource, MicrosoftSource, OxfordPetsSource, SyntheticSource)
+KINDS = (FolderSource, MicrosoftSource, OxfordPetsSource, SyntheticSource)
+SOURCES: dict[str, Any] = {f"catdog.data.{kind.__name__}": kind for kind in KINDS}
 UNPACKED = {MicrosoftSource: "PetImages", OxfordPetsSource: "images"}  # sub-folder of a downloaded archive's photos
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """Files of a finished run.
-
-    Attributes:
-        folder: of the run.
-        record: content of `metrics.json`.
-    """
+    """Files of a finished run."""
 
     folder: Path
-    record: dict[str, Any]
+    record: dict[str, Any]  # content of metrics.json
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
@@ -39,9 +32,8 @@ class FinishedRun:
         config = record.get("config")
         weights = config.get("test_weights") if isinstance(config, dict) else None
         if weights not in ("best", "last") or not record.get("replicas"):
-            raise InputError(
-                f"{str(folder)!r} holds no finished run: its {METRICS} is missing, or no record of catdog's"
-            )
+            reason = f"its {METRICS} is missing, or no record of catdog's"
+            raise InputError(f"{str(folder)!r} holds no finished run: {reason}")
         return cls(Path(folder), record)
 
     @property
@@ -53,15 +45,13 @@ class FinishedRun:
         """Build its photos, split as they were: `data.test` is what it was tested on.
 
         Raises:
-            InputError: the record names other things than photos of catdog's own sources; or the photos are no longer
-                there, or no longer the same.
+            InputError: the record names other sources than catdog's own, or the photos are gone or have changed.
         """
-        identity = read_json(self.folder / IDENTITY) or {}
         try:
             data = build_data(self.record["config"]["data"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"the photos of '{self.folder}' cannot be read: {error}") from error
-        if store_key(data.source, data.image_size) != identity.get("photos"):
+        if store_key(data.source, data.image_size) != (read_json(self.folder / IDENTITY) or {}).get("photos"):
             raise InputError(f"the photos have changed since '{self.folder}' was trained on them")
         data.prepare_data()
         data.setup()
@@ -69,10 +59,7 @@ class FinishedRun:
 
 
 def locate(path: str | Path) -> tuple[Path, FinishedRun | None]:
-    """Find the checkpoint that a command's argument means, and the finished run that it belongs to, if any.
-
-    Args:
-        path: a checkpoint's file, or a finished run's folder, which means its tested weights.
+    """Find the checkpoint of a path, which is its file or a finished run's folder, and the run that it is of, if any.
 
     Raises:
         InputError: `path` is a folder in which no run has finished.
@@ -95,13 +82,11 @@ def build_data(config: dict[str, Any]) -> CatDogDataModule:
     """
     arguments = dict(config)
     options = dict(arguments.pop("source"))
-    known = {f"catdog.data.{kind.__name__}": kind for kind in SOURCES}
     target, name = arguments.pop("_target_"), str(options.pop("_target_"))
-    if target != "catdog.data.CatDogDataModule" or name not in known:
-        raise InputError(
-            f"they must be a catdog.data.CatDogDataModule of {', '.join(known)}, got {target!r} of {name!r}"
-        )
-    source: Any = known[name]
+    if target != "catdog.data.CatDogDataModule" or name not in SOURCES:
+        wanted = f"a catdog.data.CatDogDataModule of {', '.join(SOURCES)}"
+        raise InputError(f"they must be {wanted}, got {target!r} of {name!r}")
+    source = SOURCES[name]
     if source in UNPACKED and not (Path(str(arguments.get("root"))) / UNPACKED[source]).is_dir():
         raise InputError(f"no photos at {arguments.get('root')!r}")  # a record is no reason to download them
     return CatDogDataModule(source(**options) if source is SyntheticSource else source, **arguments)
