@@ -12,9 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catdog.data import to_images
-from catdog.inference.contributions import contributions
-from catdog.inference.inspect import Inspection, inspect
-from catdog.inference.inspection_page import inspect_run, page
+from catdog.inference.inspect import Inspection, contributions, inspect, inspect_run, page
 from catdog.inference.predictor import Predictor
 from catdog.inference.runs import FinishedRun
 from catdog.model import CatDogClassifier

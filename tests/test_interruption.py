@@ -13,7 +13,7 @@ from lightning import Callback
 
 from catdog.data import SyntheticSource
 from catdog.errors import InterruptedRunError
-from catdog.interruption import SIGNALS, at_starts, interruptible
+from catdog.interruption import SIGNALS, Interruption
 from catdog.job import save_outcome
 from conftest import ROOT, Train
 from test_training import assert_same_weights, without_times
@@ -36,8 +36,8 @@ def train(train: Train, tmp_path: Path) -> Train:
     """Trains as the command does: signals end the run in order."""
 
     def run(folder: str = "run", **arguments: Any) -> dict[str, Any]:
-        with interruptible(tmp_path / folder) as listen:
-            callbacks = [at_starts(listen), *arguments.pop("callbacks", ())]
+        with Interruption(tmp_path / folder) as interruption:
+            callbacks = [interruption.callback(), *arguments.pop("callbacks", ())]
             return train(folder, callbacks=callbacks, **arguments)
 
     return run

@@ -15,11 +15,7 @@ class InputError(ValueError):
 
 
 class InterruptedRunError(BaseException):
-    """A run that a signal has ended. Like KeyboardInterrupt, no `except Exception` on its way takes it for a failure.
-
-    Attributes:
-        number: the signal's.
-    """
+    """A run that signal `number` has ended. As for KeyboardInterrupt, no `except Exception` takes it for a failure."""
 
     def __init__(self, sentence: str, number: int) -> None:
         super().__init__(sentence)

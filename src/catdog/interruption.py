@@ -5,24 +5,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self, cast
 
 from catdog.errors import InterruptedRunError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Ctrl-C; `kill` and schedulers; SLURM before a time limit
-
-
-def at_starts(listen: Callable[[Any], None]) -> Any:
-    """Make a Lightning callback that calls `listen` when a trainer starts to train, an epoch, to test or to predict."""
-    from lightning.pytorch.callbacks import LambdaCallback  # here, because signals are heard before PyTorch is imported
-
-    starts = ("on_train_start", "on_train_epoch_start", "on_test_start", "on_predict_start")
-    return LambdaCallback(**dict.fromkeys(starts, lambda trainer, module: listen(trainer)))
 
 
 @cache
@@ -40,55 +30,61 @@ def end_with_parent() -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
-@contextmanager
-def interruptible(folder: Path) -> Iterator[Callable[[Any], None]]:
-    """Let a signal raise an InterruptedRunError; checkpoints are atomic, so that may be anywhere.
+class Interruption:
+    """A context in which a signal raises an InterruptedRunError; checkpoints are atomic, so that may be anywhere.
 
     A second Ctrl-C raises KeyboardInterrupt, other signals after the first change nothing. Signals that somebody
-    handles already, as submitit does in its jobs, are left alone. Yields what is to be called when a trainer starts:
-    Lightning's own answer to SIGTERM, which waits for the other processes, would come first.
+    handles already, as submitit does in its jobs, are left alone.
     """
-    received: list[int] = []
-    trainers: list[Any] = []
 
-    def receive(number: int, frame: FrameType | None) -> None:
-        if received:
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.trainer, self.received = folder, cast(Any, None), 0
+        numbers = SIGNALS if threading.current_thread() is threading.main_thread() else ()
+        unset = (signal.SIG_DFL, signal.default_int_handler)
+        self.replaced = {number: old for number in numbers if (old := signal.getsignal(number)) in unset}
+
+    def __enter__(self) -> Self:
+        self._listen()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        for number, handler in self.replaced.items():
+            signal.signal(number, handler)
+        if error is None or isinstance(error, Exception):  # whatever else the signal has led to
+            self._raise()
+
+    def callback(self) -> Any:
+        """Make a Lightning callback that takes the signals back when a trainer starts.
+
+        Lightning's own answer to SIGTERM waits for the other processes, and would come first.
+        """
+        from lightning.pytorch.callbacks import LambdaCallback  # here, as signals are heard before PyTorch is imported
+
+        starts = ("on_train_start", "on_train_epoch_start", "on_test_start", "on_predict_start")
+        return LambdaCallback(**dict.fromkeys(starts, lambda trainer, module: self._listen(trainer)))
+
+    def _listen(self, trainer: Any = None) -> None:
+        self.trainer = trainer
+        self._raise()  # if Python has ignored the exception, as the signal came within a finalizer
+        for number in self.replaced:
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received:
             return
-        received.append(number)
+        self.received = number
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS[1:])  # until the process ends: they would cost the record
-        launcher = trainers[-1].strategy.launcher if trainers else None
-        if launcher is not None and number != signal.SIGINT:  # a terminal sends Ctrl-C to all processes itself
+        launcher = self.trainer and self.trainer.strategy.launcher
+        if launcher and number != signal.SIGINT:  # a terminal sends Ctrl-C to all processes itself
             launcher.kill(number)
-        raise interrupted()
+        self._raise()
 
-    def interrupted() -> InterruptedRunError:
-        last = folder / "checkpoints" / "last.ckpt"
-        how = (
-            f"the same command in its folder, or ckpt_path={last}, resumes it" if last.exists() else "no checkpoint yet"
-        )
-        return InterruptedRunError(f"interrupted by {signal.Signals(received[0]).name}; {how}", received[0])
-
-    def listen(*trainer: Any) -> None:
-        trainers[:] = trainer
-        if received:  # Python has ignored the exception: the signal came within a finalizer
-            raise interrupted()
-        for number in replaced:
-            signal.signal(number, receive)
-
-    numbers = SIGNALS if threading.current_thread() is threading.main_thread() else ()
-    unset = (signal.SIG_DFL, signal.default_int_handler)
-    replaced = {number: old for number in numbers if (old := signal.getsignal(number)) in unset}
-    listen()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    try:
-        yield listen
-    except Exception as error:
-        if received:  # whatever else it has led to
-            raise interrupted() from error
-        raise
-    finally:
-        for number, handler in replaced.items():
-            signal.signal(number, handler)
-    if received:
-        raise interrupted()
+    def _raise(self) -> None:
+        if not self.received:
+            return
+        last = self.folder / "checkpoints" / "last.ckpt"
+        resumed = f"the same command in its folder, or ckpt_path={last}, resumes it"
+        how = resumed if last.exists() else "no checkpoint yet"
+        raise InterruptedRunError(f"interrupted by {signal.Signals(self.received).name}; {how}", self.received)

@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -27,7 +26,7 @@ from catdog.errors import (
     suggestion,
 )
 from catdog.files import OUTCOME, write_atomically
-from catdog.interruption import at_starts, end_with_parent, interruptible
+from catdog.interruption import Interruption, end_with_parent
 from catdog.names import describe
 
 logger = logging.getLogger(__name__)
@@ -49,15 +48,15 @@ def train(config: DictConfig) -> float | None:
         sys.exit(f"catdog: {explain(unresolved)}")
     end_with_parent()
     try:
-        with interruptible(folder) as listen:
+        with Interruption(folder) as interruption:
             _check(plain, sweeping)
-            metrics = _run(plain, folder, bool(hydra_config.job.chdir), listen)
+            metrics = _run(plain, folder, bool(hydra_config.job.chdir), interruption.callback())
         return metrics.get("val/acc") if metrics else None
-    except InterruptedRunError as interruption:
-        save_outcome(folder, plain, "interrupted", str(interruption))
+    except InterruptedRunError as error:
+        save_outcome(folder, plain, "interrupted", str(error))
         if _is_first_process():
-            print(f"catdog: {interruption}", file=sys.stderr)
-        sys.exit(128 + interruption.number)  # as a shell reports signals; in a sweep, no other run is started
+            print(f"catdog: {error}", file=sys.stderr)
+        sys.exit(128 + error.number)  # as a shell reports signals; in a sweep, no other run is started
     except Exception as error:
         line, status = explain(error), "skipped" if re.search(NO_DEVICE, str(error)) else "failed"
         save_outcome(folder, plain, status, line or f"{type(error).__name__}: {error}")
@@ -69,7 +68,7 @@ def train(config: DictConfig) -> float | None:
         return None
 
 
-def _run(config: dict[str, Any], folder: Path, moved: bool, listen: Callable[[Any], None]) -> dict[str, Any] | None:
+def _run(config: dict[str, Any], folder: Path, moved: bool, listening: Any) -> dict[str, Any] | None:
     """Build what the configuration names, and train it; `moved`: Hydra has changed the working directory."""
     from lightning import seed_everything  # here, because PyTorch takes seconds that --help need not wait for
     from lightning.pytorch.loggers import TensorBoardLogger
@@ -82,7 +81,7 @@ def _run(config: dict[str, Any], folder: Path, moved: bool, listen: Callable[[An
             group[key] = group.get(key) and to_absolute_path(group[key])
     build = partial(instantiate, _convert_="all")
     data, model = build(config["data"]), build(config["model"])
-    callbacks = [training.RunCheckpoint(folder / "checkpoints"), at_starts(listen)]
+    callbacks = [training.RunCheckpoint(folder / "checkpoints"), listening]
     callbacks += [build(node) for node in (config["callbacks"] or {}).values()]
     loggers = [TensorBoardLogger(folder, name="", version="", default_hp_metric=False)]
     for node in (config["logger"] or {}).values():

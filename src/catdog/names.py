@@ -32,6 +32,5 @@ def describe(metrics: dict[str, Any]) -> str:
         accuracy += " [{:.3f}, {:.3f}]".format(*metrics["test/acc_interval"])
     if (replicas := len(metrics["replicas"])) == 1:
         return f"{metrics['net']}, {epochs}: test accuracy {accuracy}"
-    return (
-        f"{metrics['net']}, {epochs}, {replicas} seeds: mean test accuracy {accuracy}, sd {metrics['test/acc_sd']:.3f}"
-    )
+    spread = f"sd {metrics['test/acc_sd']:.3f}"
+    return f"{metrics['net']}, {epochs}, {replicas} seeds: mean test accuracy {accuracy}, {spread}"

@@ -63,7 +63,6 @@ def comparison(settings: Sequence[tuple[str, int, Sequence[History]]], baseline:
             label = f"{net}, {epochs} epochs, {len(histories)} runs"
             style = "-" if epochs == longest else ":"
             _plot_mean(axes, histories, name, linestyle=style, color=f"C{nets.index(net)}", label=label)
-        axes.axvline(10, color="gray", linestyle=":", linewidth=1)
         axes.set(xlabel="epoch", ylabel=word)
         axes.grid(alpha=0.3)
     axes.axhline(baseline, color="gray", linestyle="--", label=f"majority class {baseline:.2f}")

@@ -24,7 +24,7 @@ class Difference:
     photos: int  # distinct test photos
 
 
-def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     """The interval for a share, such as an accuracy, of which `correct` in `total` were seen.
 
     Wilson (1927), without continuity correction. It treats the `total` as drawn independently and at random, so it
@@ -33,11 +33,11 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
     Raises:
         ValueError: `total` is 0, or `correct` is not between 0 and `total`.
     """
-    interval = binomtest(correct, total).proportion_ci(confidence, method="wilson")
+    interval = binomtest(correct, total).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
 
-def paired_difference(a: NDArray[np.float64], b: NDArray[np.float64], confidence: float = 0.95) -> Difference:
+def paired_difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> Difference:
     """Compare how often settings `a` and `b` are correct, on the same photos and with the same seeds.
 
     The standard error is `_standard_error`'s, of the differences per run and photo; the test is Student's t.
@@ -52,11 +52,10 @@ def paired_difference(a: NDArray[np.float64], b: NDArray[np.float64], confidence
     Args:
         a: (runs, photos), 2 photos at least, 1 correct, 0 wrong, NaN where that run did not test that photo.
         b: as `a`; the same row is the same fold and seed, the same column the same photo.
-        confidence: of the interval.
     """
     mean = float(np.nanmean(a - b))
     error, freedom = _standard_error(a - b, unseen=2 * RUN_SPREAD**2)
-    half = error * t.ppf((1 + confidence) / 2, freedom)
+    half = error * t.ppf(0.975, freedom)
     return Difference(
         mean=mean,
         low=float(max(mean - half, -1)),
@@ -68,20 +67,18 @@ def paired_difference(a: NDArray[np.float64], b: NDArray[np.float64], confidence
     )
 
 
-def mean_accuracy(correct: NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float, float]:
+def mean_accuracy(correct: NDArray[np.float64]) -> tuple[float, float, float]:
     """Mean accuracy of one setting with the ends of its interval, all shares.
 
     Several runs: Student's t with `_standard_error`. One run: `wilson_interval`, which speaks of other photos only.
 
-    Args:
-        correct: (runs, photos), 1 correct, 0 wrong, NaN where that run did not test that photo.
-        confidence: of the interval.
+    `correct` is (runs, photos): 1 correct, 0 wrong, NaN where that run did not test that photo.
     """
     mean = float(np.nanmean(correct))
     if len(correct) == 1:
-        return mean, *wilson_interval(int(np.nansum(correct)), _tests(correct), confidence)
+        return mean, *wilson_interval(int(np.nansum(correct)), _tests(correct))
     error, freedom = _standard_error(correct, unseen=0.0)
-    half = error * t.ppf((1 + confidence) / 2, freedom)
+    half = error * t.ppf(0.975, freedom)
     return mean, float(max(mean - half, 0)), float(min(mean + half, 1))
 
 
@@ -98,14 +95,17 @@ def _standard_error(values: NDArray[np.float64], unseen: float) -> tuple[float, 
 
     Cameron, Gelbach & Miller (2011): V_groups + V_photos - V_cells, each with its correction G / (G - 1). Groups are
     runs where all runs tested the same photos, otherwise folds: runs of one fold share their training photos. Degrees
-    of freedom: Satterthwaite (1946), counting only V_groups as uncertain, as photos are many. With several folds,
-    `_shared_training` is added.
+    of freedom: Satterthwaite (1946), counting only V_groups as uncertain, as photos are many. With several folds, what
+    overlapping training sets add is n_test / n_train × s², where s² is the variance of single runs' means and photos
+    that a run did not test are its training photos; Nadeau & Bengio (2003).
 
     The variance is at least V_groups, V_photos, and that of two photos which decide it, one each way: no net is
     certain because few photos were tried. One run has no V_groups; its variance is V_photos + `unseen`.
     """
     tested = ~np.isnan(values)
-    group, folds = _groups(tested)
+    fold = np.unique(np.packbits(tested, axis=1), axis=0, return_inverse=True)[1].ravel()  # photos that a run tested
+    folds = int(fold.max()) + 1
+    group = fold if folds > 1 else np.arange(len(fold))
     member = np.arange(group.max() + 1)[:, None] == group  # (groups, runs)
     residuals = np.where(tested, values - np.nanmean(values), 0.0)
     photos, tests = _photos(values), _tests(values)
@@ -117,27 +117,9 @@ def _standard_error(values: NDArray[np.float64], unseen: float) -> tuple[float, 
     v_cells = _variance(per_cell, len(per_cell), tests)
     seen = max(v_groups + v_photos - v_cells, v_groups, v_photos)
     freedom = (len(member) - 1) * (seen / max(v_groups, 1e-12)) ** 2
-    return math.sqrt(seen + (_shared_training(values) if folds > 1 else 0.0)), min(freedom, photos - 1)
-
-
-def _shared_training(values: NDArray[np.float64]) -> float:
-    """Variance that overlapping training sets add: Nadeau & Bengio (2003), n_test / n_train × s².
-
-    s² is the variance of single runs' means. Photos that a run did not test count as its training photos.
-    """
-    per_run = np.nanmean(values, axis=1)
-    tested = _tests(values) / len(values)
-    return float(tested / (_photos(values) - tested) * per_run.var(ddof=1))
-
-
-def _groups(tested: NDArray[np.bool_]) -> tuple[NDArray[np.intp], int]:
-    """The group of each run, (runs,), and the number of folds; a fold is a set of photos that runs tested.
-
-    The group is the fold, or the run itself where there is one fold.
-    """
-    fold = np.unique(np.packbits(tested, axis=1), axis=0, return_inverse=True)[1].ravel()
-    folds = int(fold.max()) + 1
-    return (fold if folds > 1 else np.arange(len(fold))), folds
+    per_run = tests / len(values)
+    shared = per_run / (photos - per_run) * np.nanmean(values, axis=1).var(ddof=1) if folds > 1 else 0.0
+    return math.sqrt(seen + shared), min(freedom, photos - 1)
 
 
 def _variance(sums: NDArray[np.float64], clusters: int, tests: int) -> float:

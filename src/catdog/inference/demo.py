@@ -9,7 +9,7 @@ from statistics import mean, stdev
 from string import punctuation
 from tempfile import TemporaryDirectory
 from threading import Event
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from catdog.data import FileSource, UnreadablePhotoError, to_images
 from catdog.errors import InputError
-from catdog.inference.contributions import contributions
+from catdog.inference.inspect import contributions
 from catdog.inference.predictor import Predictor
 from catdog.names import net_title, shown
 from catdog.plots import weight_pictures
@@ -37,19 +37,11 @@ CSS = """
 """
 
 
-class Contribution(NamedTuple):
-    """A first-layer unit's contribution to the logit of its replica."""
-
-    replica: int
-    unit: int  # index within the layer
-    value: float  # above 0 it favours class 1, below 0 class 0
-    picture: NDArray[np.uint8]  # its weights, (image_size, image_size, 3); grey is 0
-
-
-def largest_contributions(model: Predictor, pixels: Tensor, most: int = 8) -> list[Contribution]:
+def largest_contributions(model: Predictor, pixels: Tensor, most: int = 8) -> list[Any]:
     """Find the first-layer units of all replicas with the largest contributions to the logit, the largest first.
 
     Pixels are uint8 (3, image_size, image_size). Without hidden layers a network is one unit, which gives the logit.
+    Gives replica, index of the unit, contribution (positive for class 1), and its weights as a picture, grey for 0.
     """
     images, network = to_images(pixels[None].float()), model.classifier.network
     layers = contributions(model.classifier, images)
@@ -58,7 +50,7 @@ def largest_contributions(model: Predictor, pixels: Tensor, most: int = 8) -> li
     pictures = weight_pictures(network.input_weights.flatten(0, 1)[chosen], model.image_size)
     colours = pictures.mul(255).round().byte().permute(0, 2, 3, 1).numpy()
     flat, width = values.flatten().tolist(), values.shape[1]
-    return [Contribution(n // width, n % width, flat[n], own) for n, own in zip(chosen, colours, strict=True)]
+    return [(n // width, n % width, flat[n], own) for n, own in zip(chosen, colours, strict=True)]
 
 
 def plain(text: str) -> str:

@@ -26,15 +26,10 @@ class Whitening(nn.Module):
         inputs: values per photo.
         components: how many are kept, strongest first.
         epsilon: regularization of weak components.
-
-    Attributes:
-        weight: float32 (components, inputs), 0 until fitted.
-        bias: float32 (components,).
-        fitted: whether `fit` was called or a fitted state loaded.
     """
 
-    weight: Tensor
-    bias: Tensor
+    weight: Tensor  # float32 (components, inputs), 0 until fitted
+    bias: Tensor  # float32 (components,)
 
     def __init__(self, inputs: int, components: int, epsilon: float) -> None:
         super().__init__()

@@ -16,17 +16,12 @@ PIXEL_EPSILON, HOG_EPSILON = 0.01, 0.1  # of their whitenings
 
 
 class ReplicatedLinear(nn.Module):
-    """Linear layers of one shape, one for each replica of a network; weights are drawn by `FullyConnected`.
-
-    Attributes:
-        weight: float32 (replicas, outputs, inputs).
-        bias: float32 (replicas, outputs).
-    """
+    """Linear layers of one shape, one for each replica of a network; weights are drawn by `FullyConnected`."""
 
     def __init__(self, replicas: int, inputs: int, outputs: int) -> None:
         super().__init__()
         self.replicas = replicas
-        self.weight = nn.Parameter(torch.empty(replicas, outputs, inputs))
+        self.weight = nn.Parameter(torch.empty(replicas, outputs, inputs))  # float32
         self.bias = nn.Parameter(torch.empty(replicas, outputs))
 
     def reset_replica(self, replica: int, generator: Generator) -> None:

@@ -60,7 +60,7 @@ class Report:
 
     @property
     def failed(self) -> int:
-        """The number of runs that failed."""
+        """Number of runs that failed."""
         return sum(other["status"] == "failed" for setting in self.settings for other in setting.others)
 
     def __str__(self) -> str:

@@ -50,7 +50,9 @@ def collect(folders: Sequence[Path]) -> list[Setting]:
     """
     settings: dict[str, Setting] = {}
     for record in (record for folder in folders for record in _records(folder)):
-        keys = _flat(record["config"])
+        flat = pd.json_normalize(record["config"], sep=".").iloc[0].drop(RUN_KEYS, errors="ignore").to_dict()
+        values = {str(key): json.dumps(value, default=str) for key, value in flat.items()}
+        keys = {key: value for key, value in values.items() if not key.startswith("logger.")}
         setting = settings.setdefault(json.dumps(keys, sort_keys=True), _setting(keys, record))
         (setting.runs if record["status"] == "finished" else setting.others).append(record)
     if not settings:
@@ -112,23 +114,11 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
             continue
         if not record.keys() >= RECORD_KEYS:
             raise InputError(f"'{own}' holds a run of an older catdog; run it again")
-        correct = _correctness(own)
+        table = pd.read_csv(own / "predictions.csv", keep_default_na=False, encoding_errors="surrogateescape")
+        table["correct"] = ((table["probability"] > 0.5) == (table["label"] == 1)).astype(float)
+        correct = table.pivot(index="path", columns="seed", values="correct")
         replicas = record["replicas"]
         times = {name: record[name] / len(replicas) for name in ("seconds", "seconds_per_epoch")}
         for replica in replicas:
             right = correct[replica["seed"]] if replica["seed"] in correct else pd.Series(dtype=float)
             yield record | times | replica | {"replicas": len(replicas), "correct": right}
-
-
-def _correctness(folder: Path) -> pd.DataFrame:
-    """Read a run's predictions: 1.0 for correct and 0.0 for wrong, a row per test photo and a column per seed."""
-    table = pd.read_csv(folder / "predictions.csv", keep_default_na=False, encoding_errors="surrogateescape")
-    table["correct"] = ((table["probability"] > 0.5) == (table["label"] == 1)).astype(float)
-    return table.pivot(index="path", columns="seed", values="correct")
-
-
-def _flat(config: dict[str, Any]) -> dict[str, str]:
-    """Flatten a configuration to keys with dots and values as JSON, without RUN_KEYS and loggers."""
-    flat = pd.json_normalize(config, sep=".").iloc[0].to_dict()
-    kept = {str(key): value for key, value in flat.items() if key not in RUN_KEYS}
-    return {key: json.dumps(value, default=str) for key, value in kept.items() if not key.startswith("logger.")}

@@ -105,13 +105,9 @@ def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
         else:
             cells = [str(row[name]) for name in ("net", "epochs", "accelerator", "runs", "status")]
             cells += [""] * (len(columns) - len(cells))
-        lines.append("| " + " | ".join(map(_readable, cells)) + " |")
+        told = ("–" if cell.startswith("nan") else cell.replace(" [nan%, nan%]", "") for cell in cells)
+        lines.append(f"| {' | '.join(told)} |".replace("inf", "never"))
     return "\n".join(lines) + "\n"
-
-
-def _readable(cell: str) -> str:
-    """Show what is not known as a dash, and infinity as never."""
-    return "–" if cell.startswith("nan") else cell.replace(" [nan%, nan%]", "").replace("inf", "never")
 
 
 def _mean(runs: Iterable[dict[str, Any]], key: str) -> float:

@@ -34,10 +34,7 @@ class RunCheckpoint(Checkpoint):
     """Keeps the history and the best weights, and saves them in `last.ckpt` with all that training continues from.
 
     `last.ckpt` is saved before the first epoch, at the end of an epoch if the last time is SAVE_INTERVAL ago, and at
-    the end of training. As a `Checkpoint`, a callback is called after the module has logged its training metrics.
-
-    Args:
-        folder: where `last.ckpt` and `best.ckpt` are written.
+    the end of training, in `folder`. As a `Checkpoint`, it is called after the module has logged its training metrics.
 
     Attributes:
         rows: a dict for every training step at which an epoch or a validation ended, with `epoch` (from 1), `step`

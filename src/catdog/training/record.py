@@ -7,7 +7,10 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
+import numpy as np
+import torch
 from lightning import LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from catdog import plots
@@ -18,10 +21,11 @@ from catdog.model import CatDogClassifier
 from catdog.names import describe, net_title
 from catdog.statistics import mean_accuracy, wilson_interval
 from catdog.training.callbacks import seeds_of
-from catdog.training.dashboard import fill_dashboard
 from catdog.training.run_folder import METRICS
 
 logger = logging.getLogger(__name__)
+
+MOST_WEIGHT_PICTURES = 64  # in TensorBoard
 
 
 def prepare_data(data: CatDogDataModule, folder: Path, is_first: bool) -> None:
@@ -41,23 +45,19 @@ def summarize(
 ) -> dict[str, Any]:  # fmt: skip
     """Summarize the result: of each replica its own, and their means; times are in seconds.
 
-    Args:
-        model: the tested module.
-        data: its photos.
-        history: see `RunCheckpoint.rows`.
-        steps: of each replica the training step whose weights were tested.
-        tested: metrics of the test, a list over the replicas each.
-        probabilities: of class 1, (replicas, tested photos).
+    `history` is that of RunCheckpoint; of each replica, `steps` has the training step whose weights were tested,
+    `tested` the metrics of the test, and `probabilities`, (replicas, tested photos), are of class 1.
     """
     seeds, hidden = seeds_of(model), list(model.hparams.get("hidden", []))
     labels = data.test.labels[: probabilities.shape[1]]
     correct = ((probabilities > 0.5) == (labels > 0.5)).double().numpy()
-    replicas: list[dict[str, Any]] = []
-    for number, (seed, step) in enumerate(zip(seeds, steps, strict=True)):
-        results: dict[str, Any] = {name: values[number] for name, values in tested.items()}
-        results["test/acc_interval"] = wilson_interval(int(correct[number].sum()), len(labels)) if len(labels) else None
-        replicas.append({"seed": seed} | _training_of(number, history, step) | results)
-    ones = {part: getattr(data, part).labels.mean().item() for part in ("train", "val", "test")}
+    replicas = [
+        {"seed": seed, **_training_of(number, history, steps[number])}
+        | {name: values[number] for name, values in tested.items()}
+        | {"test/acc_interval": wilson_interval(int(correct[number].sum()), len(labels)) if len(labels) else None}
+        for number, seed in enumerate(seeds)
+    ]
+    parts = {name: getattr(data, name) for name in ("train", "val", "test")}
     return {
         "status": "finished",
         "net": net_title(model.hparams) if isinstance(model, CatDogClassifier) else type(model).__name__,
@@ -68,11 +68,12 @@ def summarize(
         "steps": history[-1]["step"],
         "seed": seeds[0],
         **{name: getattr(data, name) for name in ("fold", "split_seed", "shuffle_seed", "warnings")},
-        "photos": {split: len(getattr(data, split)) for split in ("train", "val", "test")},
+        "photos": {name: len(part) for name, part in parts.items()},
         "tested": len(labels),
         "unreadable": len(data.store.unreadable),
         "class_names": list(data.class_names),
-        "baseline": {part: max(share, 1 - share) for part, share in ones.items()},  # always naming the larger class
+        # Of always naming the part's larger class.
+        "baseline": {name: 0.5 + abs(part.labels.mean().item() - 0.5) for name, part in parts.items()},
         **_means(replicas),
         "test/acc_sd": stdev(replica["test/acc"] for replica in replicas) if len(seeds) > 1 else None,
         "test/acc_interval": mean_accuracy(correct)[1:] if min(correct.shape) > 1 else replicas[0]["test/acc_interval"],
@@ -104,7 +105,7 @@ def save(
     write_atomically(folder / "predictions.csv", csv_text(("path", "label", "seed", "probability"), rows))
     figure = plots.curves(metrics["replicas"], describe(metrics), metrics["baseline"]["val"])
     figure.savefig(folder / "curves.png", dpi=110)
-    fill_dashboard(model, data, trainer, metrics, probabilities)
+    _fill_dashboard(model, data, trainer, metrics, probabilities)
     write_atomically(folder / METRICS, json.dumps(metrics, indent=2, default=str))
 
 
@@ -112,3 +113,34 @@ def _means(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Average every metric that all rows have, and what they have in common besides."""
     names = [name for name, value in rows[0].items() if isinstance(value, int | float) and name != "seed"]
     return {name: mean(row[name] for row in rows) for name in names if all(name in row for row in rows)}
+
+
+def _fill_dashboard(
+    model: LightningModule, data: CatDogDataModule, trainer: Trainer, metrics: dict[str, Any], probabilities: Tensor
+) -> None:
+    """Add graph, first layer, mistakes, and hyperparameters with the result, to the trainer's first TensorBoardLogger.
+
+    `metrics` is the run's record; probabilities of class 1 for the tested photos are (replicas, photos).
+    """
+    tensorboard = next(logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
+    writer, steps = tensorboard.experiment, metrics["steps"]
+    # Several runs side by side, on the CUSTOM SCALARS tab; tags are patterns, and there is val/acc_sd too.
+    charts = {"train loss": ["Multiline", ["train/loss$"]], "validation accuracy": ["Multiline", ["val/acc$"]]}
+    writer.add_custom_scalars({"learning curves": charts})
+    if isinstance(model, CatDogClassifier):
+        network, size = model.network.cpu().float(), data.image_size
+        writer.add_graph(network, torch.zeros(1, 3, size, size))
+        weights = network.input_weights.flatten(0, 1)
+        for unit, picture in enumerate(plots.weight_pictures(weights[:MOST_WEIGHT_PICTURES], size), start=1):
+            writer.add_image(f"first_layer/unit_{unit}", picture, steps)
+    tested = probabilities.shape[1]
+    if tested:
+        pixels = data.store.pixels[data.test.rows[:tested]]
+        picture = plots.mistakes(pixels.__getitem__, data.test.labels[:tested], probabilities.mean(0), data.class_names)
+        writer.add_image("test/mistakes", np.asarray(picture), steps, dataformats="HWC")
+    names = ("net", "seed", "depth", "parameters", "epochs", "accelerator")
+    hyperparameters = {name: metrics[name] for name in names} | {"replicas": len(metrics["replicas"])}
+    hyperparameters["lr"] = model.hparams.get("lr", 0.0)
+    results = {f"result/{name}": metrics[name] for name in ("test/acc", "val/acc") if name in metrics}
+    tensorboard.log_hyperparams(hyperparameters, results)
+    tensorboard.save()

@@ -22,15 +22,11 @@ PATIENCE = 60.0  # seconds that other processes wait for the first one to prepar
 def prepared(folder: Path, identity: dict[str, Any], is_first: bool) -> Iterator[dict[str, Any] | None]:
     """Hold a run's folder while working in it; give the record of a run that was finished in it before, or None.
 
-    A run is the same if its identity is. A folder that holds another one is refused, so that nothing is mixed or lost.
-
-    Args:
-        folder: the run's folder.
-        identity: all that the result depends on; compared as JSON.
-        is_first: whether this is the process that prepares the folder for all of the run.
+    A run is the same if its identity, all that the result depends on, is the same JSON. The first of several processes
+    prepares the folder for all.
 
     Raises:
-        InputError: the folder holds another run.
+        InputError: the folder holds another run, with which nothing is to be mixed.
     """
     identity = json.loads(json.dumps(identity, default=str))
     if not is_first:
