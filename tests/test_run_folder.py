@@ -107,10 +107,12 @@ def test_a_record_that_is_not_whole_does_not_count(tmp_path: Path, text: str) ->
 
 
 def test_a_kill_or_full_disk_leaves_a_whole_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = RunCheckpoint(tmp_path)  # once: tqdm's lock would stay with a child that is killed as it takes it
+
     def save(value: float) -> None:
         content = {"weights": torch.full((500_000,), value)}
         trainer = Mock(save_checkpoint=lambda path, weights_only: torch.save(content, path))
-        RunCheckpoint(tmp_path).on_train_end(trainer, Mock())
+        checkpoint.on_train_end(trainer, Mock())
 
     save(0.0)
     rng = random.Random(0)

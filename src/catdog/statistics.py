@@ -76,7 +76,7 @@ def mean_accuracy(correct: NDArray[np.float64]) -> tuple[float, float, float]:
     """
     mean = float(np.nanmean(correct))
     if len(correct) == 1:
-        return mean, *wilson_interval(int(np.nansum(correct)), _tests(correct))
+        return mean, *wilson_interval(int(np.nansum(correct)), int(np.isfinite(correct).sum()))
     error, freedom = _standard_error(correct, unseen=0.0)
     half = error * t.ppf(0.975, freedom)
     return mean, float(max(mean - half, 0)), float(min(mean + half, 1))
@@ -108,7 +108,7 @@ def _standard_error(values: NDArray[np.float64], unseen: float) -> tuple[float, 
     group = fold if folds > 1 else np.arange(len(fold))
     member = np.arange(group.max() + 1)[:, None] == group  # (groups, runs)
     residuals = np.where(tested, values - np.nanmean(values), 0.0)
-    photos, tests = _photos(values), _tests(values)
+    photos, tests = _photos(values), int(tested.sum())
     v_photos = max(_variance(residuals.sum(axis=0), photos, tests), 2 / photos**2)
     if len(values) == 1:
         return math.sqrt(v_photos + unseen), photos - 1
@@ -130,8 +130,3 @@ def _variance(sums: NDArray[np.float64], clusters: int, tests: int) -> float:
 def _photos(correct: NDArray[np.float64]) -> int:
     """Count the photos that were tested at all."""
     return int((~np.isnan(correct)).any(axis=0).sum())
-
-
-def _tests(correct: NDArray[np.float64]) -> int:
-    """Count the tests of a photo by a run."""
-    return int((~np.isnan(correct)).sum())

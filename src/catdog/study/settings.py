@@ -22,7 +22,6 @@ RUN_KEYS = (
 )  # fmt: skip
 # Keys that do not change what is learnt: no verdict on accuracy is asked of them.
 MACHINE_KEYS = {"trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"}
-RECORD_KEYS = {"replicas", "baseline"}  # that records of older versions lack
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
         if record["status"] != "finished":
             yield record
             continue
-        if not record.keys() >= RECORD_KEYS:
+        if not record.keys() >= {"replicas", "baseline"}:
             raise InputError(f"'{own}' holds a run of an older catdog; run it again")
         table = pd.read_csv(own / "predictions.csv", keep_default_na=False, encoding_errors="surrogateescape")
         table["correct"] = ((table["probability"] > 0.5) == (table["label"] == 1)).astype(float)

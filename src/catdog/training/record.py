@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from numpy.typing import NDArray
 from torch import Tensor
 
 from catdog import plots
@@ -45,16 +46,14 @@ def summarize(
 ) -> dict[str, Any]:  # fmt: skip
     """Summarize the result: of each replica its own, and their means; times are in seconds.
 
-    `history` is that of RunCheckpoint; of each replica, `steps` has the training step whose weights were tested,
-    `tested` the metrics of the test, and `probabilities`, (replicas, tested photos), are of class 1.
+    `history` is RunCheckpoint's; `steps` are those whose weights were tested, `tested` the metrics of the test, and
+    `probabilities`, (replicas, tested photos), of class 1. A part's baseline is the share of its larger class.
     """
     seeds, hidden = seeds_of(model), list(model.hparams.get("hidden", []))
     labels = data.test.labels[: probabilities.shape[1]]
     correct = ((probabilities > 0.5) == (labels > 0.5)).double().numpy()
     replicas = [
-        {"seed": seed, **_training_of(number, history, steps[number])}
-        | {name: values[number] for name, values in tested.items()}
-        | {"test/acc_interval": wilson_interval(int(correct[number].sum()), len(labels)) if len(labels) else None}
+        {"seed": seed, **_training_of(number, history, steps[number]), **_results_of(number, tested, correct)}
         for number, seed in enumerate(seeds)
     ]
     parts = {name: getattr(data, name) for name in ("train", "val", "test")}
@@ -72,7 +71,6 @@ def summarize(
         "tested": len(labels),
         "unreadable": len(data.store.unreadable),
         "class_names": list(data.class_names),
-        # Of always naming the part's larger class.
         "baseline": {name: 0.5 + abs(part.labels.mean().item() - 0.5) for name, part in parts.items()},
         **_means(replicas),
         "test/acc_sd": stdev(replica["test/acc"] for replica in replicas) if len(seeds) > 1 else None,
@@ -90,6 +88,13 @@ def _training_of(replica: int, history: Sequence[dict[str, Any]], step: int) -> 
     at_test = next((row for row in rows if row["step"] == step), {})
     validation = {name: value for name, value in at_test.items() if name.startswith("val")}
     return {"tested_epoch": at_test.get("epoch"), "tested_step": step, **validation, "history": rows}
+
+
+def _results_of(replica: int, tested: dict[str, list[float]], correct: NDArray[np.float64]) -> dict[str, Any]:
+    """Select a replica's metrics of the test, and make the interval of its accuracy, if there are predictions."""
+    own = correct[replica]
+    interval = wilson_interval(int(own.sum()), len(own)) if len(own) else None
+    return {name: values[replica] for name, values in tested.items()} | {"test/acc_interval": interval}
 
 
 def save(

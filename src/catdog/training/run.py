@@ -36,9 +36,8 @@ def run(
     Raises:
         InputError: an argument, a folder or a checkpoint cannot be worked with.
     """
-    check_choice("test_weights", test_weights, ("best", "last"))
     folder, started = Path(trainer.default_root_dir), time.perf_counter()
-    _check(trainer, folder, ckpt_path)
+    _check(trainer, folder, ckpt_path, test_weights)
     history = next(callback for callback in trainer.checkpoint_callbacks if isinstance(callback, RunCheckpoint))
     if cast(Any, trainer).fast_dev_run:
         cast(Any, trainer).callbacks.remove(history)  # some batches of everything are to leave no trace
@@ -54,14 +53,15 @@ def run(
         _fit(trainer, model, data, folder, ckpt_path)
         steps, tested, probabilities = _test(trainer, model, data, history if test_weights == "best" else None)
         metrics = record.summarize(model, data, history.rows, steps, tested, probabilities)
-        metrics |= {"accelerator": trainer.strategy.root_device.type, "seconds": time.perf_counter() - started}
-        metrics["config"] = config
+        metrics |= {"accelerator": trainer.strategy.root_device.type, "config": config}
+        metrics["seconds"] = time.perf_counter() - started
         if trainer.is_global_zero:  # one of several processes writes
             record.save(folder, metrics, model, data, trainer, probabilities)
         return metrics
 
 
-def _check(trainer: Trainer, folder: Path, ckpt_path: str | Path | None) -> None:
+def _check(trainer: Trainer, folder: Path, ckpt_path: str | Path | None, test_weights: str) -> None:
+    check_choice("test_weights", test_weights, ("best", "last"))
     for key in ("max_epochs", "max_steps", "limit_train_batches", "limit_test_batches"):
         if getattr(trainer, key) == 0:
             raise InputError(f"trainer.{key}=0 leaves nothing to {'test' if 'test' in key else 'train'}")
