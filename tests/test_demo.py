@@ -79,15 +79,16 @@ def test_contributions_are_parts_of_the_logit(hidden: list[int], replicas: int) 
     pixels = torch.randint(256, (3, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     found, network = largest_contributions(model, pixels, most=100), model.classifier.network
     assert len(found) == replicas * [*hidden, 1][0]
-    assert [unit.value for unit in found] == sorted((unit.value for unit in found), key=abs, reverse=True)
-    for unit in found:
-        weights = network.input_weights[unit.replica, unit.unit].reshape(3, 8, 8).permute(1, 2, 0)
+    values = [value for _, _, value, _ in found]
+    assert values == sorted(values, key=abs, reverse=True)
+    for replica, unit, _, picture in found:
+        weights = network.input_weights[replica, unit].reshape(3, 8, 8).permute(1, 2, 0)
         expected = 127.5 + 127.5 * weights / weights.abs().max()
-        torch.testing.assert_close(torch.from_numpy(unit.picture).float(), expected, atol=0.51, rtol=0)
+        torch.testing.assert_close(torch.from_numpy(picture).float(), expected, atol=0.51, rtol=0)
     if len(hidden) < 2:  # the contributions are all of the logit but its bias
         biases = network.get_parameter("layers.1.bias").flatten() if hidden else torch.zeros(replicas)
         logits = network(to_images(pixels[None].float())).flatten()
-        totals = [sum(unit.value for unit in found if unit.replica == replica) for replica in range(replicas)]
+        totals = [sum(value for own, _, value, _ in found if own == replica) for replica in range(replicas)]
         torch.testing.assert_close(torch.tensor(totals) + biases, logits)
 
 

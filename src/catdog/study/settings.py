@@ -49,7 +49,7 @@ def collect(folders: Sequence[Path]) -> list[Setting]:
     """
     settings: dict[str, Setting] = {}
     for record in (record for folder in folders for record in _records(folder)):
-        flat = pd.json_normalize(record["config"], sep=".").iloc[0].drop(RUN_KEYS, errors="ignore").to_dict()
+        flat = pd.json_normalize(record["config"], sep=".").iloc[0].drop([*RUN_KEYS], errors="ignore").to_dict()
         values = {str(key): json.dumps(value, default=str) for key, value in flat.items()}
         keys = {key: value for key, value in values.items() if not key.startswith("logger.")}
         setting = settings.setdefault(json.dumps(keys, sort_keys=True), _setting(keys, record))
