@@ -73,7 +73,8 @@ class Whitening(nn.Module):
         largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
         axes = axes * largest.sign()  # else the signs depend on the number of threads
         variance = singular.square() / len(values)
-        weight = axes / (variance + self.epsilon * values.square().mean()).sqrt().unsqueeze(1)
+        power = torch.linalg.vector_norm(values).square() / values.numel()  # the mean square, without a copy of values
+        weight = axes / (variance + self.epsilon * power).sqrt().unsqueeze(1)
         self.weight.copy_(weight)
         self.bias.copy_(-weight @ mean)
         self.fitted = True
