@@ -8,7 +8,7 @@ from catdog import cli, job
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(config: DictConfig) -> float | None:
-    """Train one network as the configuration says; return its validation accuracy, which searches maximize."""
+    """Train one network from the configuration; return its validation accuracy, the objective of a search."""
     return job.train(config)
 
 

@@ -1,7 +1,7 @@
-"""The hand-written net beside Lightning's: `python scripts/numpy_lesson.py` trains both and compares their losses.
+"""Train the NumPy network and Lightning's, and compare their losses: `python scripts/numpy_lesson.py`.
 
-Same photos, split, initial weights and order of batches; one computes in float64 by `catdog.numpy_mlp`, the other in
-float32 by PyTorch. Leaves a drawing of the net and a picture of both loss curves.
+Both use the same photos, split, initial weights and batch order; `catdog.numpy_mlp` computes in float64, PyTorch in
+float32. A diagram of the network and the loss curves are saved.
 """
 
 import argparse
@@ -27,13 +27,13 @@ Losses = list[tuple[float, float]]  # training and validation loss of every epoc
 
 
 def photos_at(data: CatDogDataModule, rows: torch.Tensor) -> Photos:
-    """The photos at these rows of the store, as the hand-written net takes them."""
+    """Read photos and labels at these rows of the store, in the layout of `catdog.numpy_mlp`."""
     pixels, labels = data.store.pixels[rows], data.store.labels[rows]
     return pixels.flatten(1).double().numpy().T / 127.5 - 1, labels.double().numpy()[np.newaxis]
 
 
 def training_batches(data: CatDogDataModule, epoch: int) -> Iterator[Photos]:
-    """The batches of an epoch, counted from 0, in Lightning's order."""
+    """Yield the batches of an epoch (from 0) in the order that Lightning uses."""
     sampler: Any = data.train_dataloader().batch_sampler.sampler
     sampler.set_epoch(epoch)
     for positions in torch.tensor(list(sampler)).split(data.batch_size):
@@ -41,7 +41,7 @@ def training_batches(data: CatDogDataModule, epoch: int) -> Iterator[Photos]:
 
 
 def train_by_hand(data: CatDogDataModule, parameters: Layers, lr: float, epochs: int) -> Losses:
-    """Train by `catdog.numpy_mlp` from the given weights on; give the losses."""
+    """Train with `catdog.numpy_mlp` from the given weights; return the losses."""
     photos, labels = photos_at(data, data.val.rows)
     losses = []
     for epoch in range(epochs):
@@ -54,13 +54,13 @@ def train_by_hand(data: CatDogDataModule, parameters: Layers, lr: float, epochs:
 
 
 def copy_parameters(model: CatDogClassifier) -> Layers:
-    """Copy a network's weights and biases, as the hand-written net has them."""
+    """Copy a network's weights and biases, in the layout of `catdog.numpy_mlp`."""
     values = [value.detach().double().numpy() for layer in model.network.layers for value in layer.parameters()]
     return [(W[0].copy(), b.T.copy()) for W, b in zip(values[::2], values[1::2], strict=True)]
 
 
 def train_with_lightning(data: CatDogDataModule, model: CatDogClassifier, epochs: int) -> Losses:
-    """Train as `train.py` does; give the losses."""
+    """Train as `train.py` does; return the losses."""
     with tempfile.TemporaryDirectory() as folder, without_remarks():
         history = RunCheckpoint(Path(folder))
         trainer = Trainer(
@@ -72,7 +72,7 @@ def train_with_lightning(data: CatDogDataModule, model: CatDogClassifier, epochs
 
 
 def curves(by_hand: Losses, lightning: Losses) -> Figure:
-    """Both nets' losses, and how far apart they are."""
+    """Plot both networks' losses and their absolute differences."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     loss, difference = figure.subplots(1, 2)
     epochs = range(1, len(by_hand) + 1)
@@ -92,7 +92,7 @@ def curves(by_hand: Losses, lightning: Losses) -> Figure:
 
 
 def table(by_hand: Losses, lightning: Losses) -> str:
-    """Both nets' losses, epoch by epoch."""
+    """Build a table of both networks' losses per epoch."""
     lines = ["       training loss            validation loss", "epoch  by hand     Lightning    by hand     Lightning"]
     for epoch, (ours, theirs) in enumerate(zip(by_hand, lightning, strict=True), start=1):
         lines.append(f"{epoch:5d}  {ours[0]:.7f}  {theirs[0]:.7f}    {ours[1]:.7f}  {theirs[1]:.7f}")
@@ -100,7 +100,7 @@ def table(by_hand: Losses, lightning: Losses) -> str:
 
 
 def compare(data: CatDogDataModule, hidden: list[int], epochs: int, output: Path) -> None:
-    """Train both nets, print their losses, save the pictures."""
+    """Train both networks, print their losses, save the figures."""
     model = CatDogClassifier(hidden, data.image_size)
     parameters = copy_parameters(model)  # before training changes them
     lightning = train_with_lightning(data, model, epochs)
@@ -116,7 +116,7 @@ def compare(data: CatDogDataModule, hidden: list[int], epochs: int, output: Path
 
 
 def main() -> None:
-    """Read the command line, train and compare."""
+    """Parse the command line, train and compare."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hidden", type=int, nargs="*", default=[5, 5, 3], help="hidden widths; none: no hidden layer")
     parser.add_argument("--epochs", type=int, default=10, help="how often every training photo is seen (10)")

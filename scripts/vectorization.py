@@ -1,6 +1,6 @@
-"""Measure vectorising: `python scripts/vectorization.py` explains a network's six loops and times three of them.
+"""Measure vectorisation: `python scripts/vectorization.py` lists the six loops of training and times three of them.
 
-It takes the three loops that can go away one at a time, the innermost first, and checks that the results stay the same.
+It vectorises the three removable loops one at a time, innermost first, and checks that the results stay the same.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from catdog.errors import InputError, check_whole_number
 from catdog.numpy_mlp import Floats, Layers
 
 Result = tuple[float, Layers]  # the batch's loss and its gradients
-TOLERANCE = 1e-12  # results may differ by rounding only
-PHOTOS, EPOCHS = 1600, 10  # the exercise's training, for the table of loops
+TOLERANCE = 1e-12  # maximum absolute difference of results, due to rounding
+PHOTOS, EPOCHS = 1600, 10  # of the exercise's training; for the table of loops only
 
 
 def forward_with_feature_loop(W: Any, b: Any, a: Any) -> list[float]:
-    """One photo through one layer, number by number: z = W·a + b."""
+    """Compute z = W·a + b for one photo, with loops over neurons and features."""
     z = []
     for w_j, b_j in zip(W, b, strict=True):  # neuron
         z_j = b_j
@@ -38,7 +38,7 @@ def forward_with_feature_loop(W: Any, b: Any, a: Any) -> list[float]:
 
 
 def backward_with_feature_loop(dz: Any, a: Any, W: Any, dW: Any, db: Any, m: int) -> list[float]:
-    """And back, number by number: da = Wᵀ·dz; dz·aᵀ / m is added to dW and dz / m to db."""
+    """Compute da = Wᵀ·dz for one photo with both loops; add dz·aᵀ / m to dW and dz / m to db in place."""
     da = [0.0] * len(a)
     for j in range(len(W)):  # neuron
         dz_j, w_j, dw_j, share = dz[j], W[j], dW[j], dz[j] / m
@@ -50,12 +50,12 @@ def backward_with_feature_loop(dz: Any, a: Any, W: Any, dW: Any, db: Any, m: int
 
 
 def forward_with_neuron_loop(W: Any, b: Any, a: Any) -> Floats:
-    """The same with a dot product for every neuron."""
+    """Compute z with a loop over neurons only: one dot product each."""
     return np.array([w_j @ a + b_j for w_j, b_j in zip(W, b, strict=True)])  # neuron
 
 
 def backward_with_neuron_loop(dz: Any, a: Any, W: Any, dW: Any, db: Any, m: int) -> Floats:
-    """The same with two sums of vectors for every neuron."""
+    """Compute da, and add to dW and db, with a loop over neurons only."""
     da = np.zeros(len(a))
     for j in range(len(W)):  # neuron
         da += W[j] * dz[j]
@@ -65,30 +65,30 @@ def backward_with_neuron_loop(dz: Any, a: Any, W: Any, dW: Any, db: Any, m: int)
 
 
 def backward_with_matrix(dz: Any, a: Any, W: Any, dW: Any, db: Any, m: int) -> Floats:
-    """The same with all neurons in one product each, as `W @ a + b` is forward."""
+    """Compute da, and add to dW and db, with matrix products and no loop."""
     dW += np.outer(dz / m, a)
     db += dz / m
     return W.T @ dz
 
 
 class Layer(NamedTuple):
-    """A way through a layer, and what it keeps numbers in."""
+    """Implementation of a layer for one photo: forward, backward, and its number container."""
 
     forward: Callable[..., Any]
     backward: Callable[..., Any]
     store: Callable[[Floats], Any]
 
 
-FEATURE_LOOP = Layer(forward_with_feature_loop, backward_with_feature_loop, np.ndarray.tolist)  # lists: much faster
-NEURON_LOOP = Layer(forward_with_neuron_loop, backward_with_neuron_loop, np.asarray)  # than arrays, number by number
+FEATURE_LOOP = Layer(forward_with_feature_loop, backward_with_feature_loop, np.ndarray.tolist)  # indexing lists
+NEURON_LOOP = Layer(forward_with_neuron_loop, backward_with_neuron_loop, np.asarray)  # is faster than indexing arrays
 MATRIX = Layer(lambda W, b, a: W @ a + b, backward_with_matrix, np.asarray)
 
 
 def by_sample(photos: Any, labels: Floats, layers: Sequence[Any], layer: Layer) -> Result:
-    """Loss and gradients of a batch, with loops over samples and layers around those in `layer`.
+    """Compute loss and gradients of a batch, with loops over samples and layers around those in `layer`.
 
-    `photos` are (m, features), `labels` (m, 1), `layers` W (n, n_prev) and b (n,) each, stored as `layer.store` does.
-    Activation and loss, one number per neuron, are those of `catdog.numpy_mlp`.
+    `photos` are (m, features), `labels` (m, 1), `layers` pairs of W (n, n_prev) and b (n,), in containers made by
+    `layer.store`. Activation and loss are those of `catdog.numpy_mlp`.
     """
     m, loss = len(photos), 0.0
     gradients = [(layer.store(np.zeros(np.shape(W))), layer.store(np.zeros(len(b)))) for W, b in layers]
@@ -108,13 +108,13 @@ def by_sample(photos: Any, labels: Floats, layers: Sequence[Any], layer: Layer) 
 
 
 def by_batch(X: Floats, labels: Floats, parameters: Layers) -> Result:
-    """The same with photos as columns of one matrix: `catdog.numpy_mlp` as it is, with a loop over layers only."""
+    """Compute loss and gradients of a batch by `catdog.numpy_mlp`: photos are columns, the only loop is over layers."""
     logits, caches = by_hand.forward(X, parameters)
     return by_hand.bce(logits, labels), by_hand.backward(by_hand.bce_backward(logits, labels), caches)
 
 
 def measure(inputs: int, hidden: Sequence[int], batch_size: int, budget: float) -> dict[str, float]:
-    """Time all variants on the same random batch and weights, `budget` seconds each: loops besides layer → seconds.
+    """Time all variants on one random batch, `budget` seconds each; return {loops besides layer: seconds}.
 
     Raises:
         InputError: results differ by more than rounding.
@@ -151,7 +151,7 @@ def _fastest(compute: Callable[[], Result], budget: float, expected: Result) -> 
 
 
 def loops_table(widths: Sequence[int], batch_size: int) -> str:
-    """The six loops from the outermost to the innermost, as a markdown table."""
+    """Build a Markdown table of the six loops, outermost first."""
     names = [f"{width:,}" for width in widths]
     steps = math.ceil(PHOTOS / batch_size)
     rows = [
@@ -166,7 +166,7 @@ def loops_table(widths: Sequence[int], batch_size: int) -> str:
 
 
 def times_table(seconds: dict[str, float]) -> str:
-    """Times and their ratios as a markdown table."""
+    """Build a Markdown table of the times and speed-ups."""
     slowest, rows = max(seconds.values()), []
     for (_, before), (loops, now) in pairwise([("", slowest), *seconds.items()]):
         rows.append((loops, _time(now), f"{_number(before / now)} ×", f"{_number(slowest / now)} ×"))
@@ -174,7 +174,7 @@ def times_table(seconds: dict[str, float]) -> str:
 
 
 def chart(seconds: dict[str, float], title: str) -> Figure:
-    """The times as bars on a logarithmic axis, with what every loop's removal gains between them."""
+    """Plot the times as bars on a logarithmic axis, and each removed loop's speed-up between them."""
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     axes = figure.subplots()
     values = list(seconds.values())
@@ -195,7 +195,7 @@ def _time(seconds: float) -> str:
 
 
 def _number(value: float) -> str:
-    """Write three digits."""
+    """Format a number with three significant digits."""
     return f"{value:,.{max(0, 2 - math.floor(math.log10(value)))}f}"
 
 
@@ -206,7 +206,7 @@ def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def main() -> None:
-    """Read the command line, explain, measure, save the chart."""
+    """Parse the command line, print the tables, save the chart."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hidden", type=int, nargs="*", default=[5, 5, 3], help="hidden widths; none: no hidden layer")
     parser.add_argument("--image-size", type=int, default=128, help="height and width of an RGB photo in pixels (128)")

@@ -117,6 +117,6 @@ def test_without_the_files_a_sentence_says_what_to_download_by_hand(mirror: Mirr
         (absent, refused, "HTTP Error 404: Not Found"),
     ):
         files = (f"{file.url} \\(1,000 bytes, SHA-256 {file.sha256}\\)" for file in (images, annotations))
-        by_hand = f"repeat the command to go on, or download by hand {' and '.join(files)} into the folder '{tmp_path}'"
-        with pytest.raises(InputError, match=rf"^no photos \({reason}\): {by_hand}$"):
+        hint = f"repeat the command to resume, or download by hand {' and '.join(files)} into the folder '{tmp_path}'"
+        with pytest.raises(InputError, match=rf"^no photos \({reason}\): {hint}$"):
             OxfordPetsSource(tmp_path, images, annotations)

@@ -17,7 +17,7 @@ from lightning.pytorch.trainer.connectors import checkpoint_connector
 from catdog.errors import InputError
 from catdog.training import run_folder
 from catdog.training.callbacks import RunCheckpoint
-from catdog.training.run_folder import prepared
+from catdog.training.run_folder import open_run_folder
 from conftest import Train
 from test_training import PowerCut, without_times
 
@@ -72,7 +72,7 @@ def test_two_that_start_in_one_folder_train_once(tmp_path: Path) -> None:
     order: list[str] = []
 
     def work(name: str) -> None:
-        with prepared(tmp_path, {}, is_first=True):
+        with open_run_folder(tmp_path, {}, is_first=True):
             order.append(f"{name} begins")
             time.sleep(0.2)
             order.append(f"{name} ends")
@@ -83,12 +83,12 @@ def test_two_that_start_in_one_folder_train_once(tmp_path: Path) -> None:
 
 
 def begin(folder: Path, identity: dict[str, Any], is_first: bool = True) -> dict[str, Any] | None:
-    with prepared(folder, identity, is_first) as finished:
+    with open_run_folder(folder, identity, is_first) as finished:
         return finished
 
 
 def test_only_the_first_process_prepares_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_folder, "PATIENCE", 0.1)
+    monkeypatch.setattr(run_folder, "PREPARE_TIMEOUT", 0.1)
     assert begin(tmp_path, {"seed": 1}) is None
     (tmp_path / "metrics.json").write_text('{"test/acc": 0.5}')
     assert begin(tmp_path, {"seed": 1}, is_first=False) == {"test/acc": 0.5}
@@ -118,7 +118,7 @@ def test_a_kill_or_full_disk_leaves_a_whole_checkpoint(tmp_path: Path, monkeypat
     rng = random.Random(0)
     for _ in range(25):
         if (child := os.fork()) == 0:
-            with prepared(tmp_path, {}, is_first=True):
+            with open_run_folder(tmp_path, {}, is_first=True):
                 for value in range(1, 1000):
                     save(float(value))
             os._exit(0)

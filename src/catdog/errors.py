@@ -30,13 +30,12 @@ def check_whole_number(key: str, value: object, least: int, most: int | None = N
 
 
 def check_number(
-    key: str, value: object, *, least: float = -math.inf, above: float = -math.inf, most: float = math.inf,
-    below: float = math.inf,
-) -> None:  # fmt: skip
+    key: str, value: object, *, least: float = -math.inf, above: float = -math.inf, most: float = math.inf
+) -> None:
     """Raise an InputError unless the value of this configuration key is a finite number within the limits."""
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-    if not math.isfinite(number) or not (least <= number <= most and above < number < below):
-        limits = {"at least": least, "above": above, "at most": most, "below": below}
+    if not math.isfinite(number) or not (least <= number <= most and above < number):
+        limits = {"at least": least, "above": above, "at most": most}
         allowed = ", ".join(f"{words} {limit}" for words, limit in limits.items() if math.isfinite(limit))
         raise InputError(f"{key} must be a number {allowed}, got {value!r}")
 

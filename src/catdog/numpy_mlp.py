@@ -1,13 +1,13 @@
-"""A fully connected network with forward and backward propagation written out by hand, in NumPy, without autograd.
+"""Fully connected network in NumPy, with forward and backward propagation written by hand, without autograd.
 
-The conventions of this file (`docs/from-scratch.md` derives its formulas):
+Conventions (`docs/from-scratch.md` derives the formulas):
 
-- A photo is a column: `X` and every `Z` and `A` are float64 (units, m), m photos; labels and logits are (1, m).
-- A layer of n units after one of n_prev has weights `W` (n, n_prev) and a bias `b` (n, 1). `parameters` is the list of
-  every layer's (W, b), `gradients` the list of every layer's (dW, db).
-- `dZ` and `dA` are derivatives of each photo's own loss, one column per photo; `dW` and `db` are those of the batch's
-  mean loss. So the mean's 1/m is in `linear_backward`, where photos are summed, and nowhere else.
-- No function changes its arguments. Arguments that make no sense raise a ValueError.
+- A photo is a column: `X` and every `Z` and `A` are float64 (units, m) for m photos; labels and logits are (1, m).
+- A layer of n units after a layer of n_prev units has weights `W` (n, n_prev) and a bias `b` (n, 1). `parameters` lists
+  (W, b) of every layer, `gradients` lists (dW, db).
+- `dZ` and `dA` are derivatives of each photo's loss, one column per photo; `dW` and `db` are derivatives of the batch's
+  mean loss. The mean's 1/m therefore appears only in `linear_backward`, which sums over photos.
+- No function changes its arguments. Invalid arguments raise a ValueError.
 
 `train_step` puts the functions together.
 """
@@ -26,38 +26,38 @@ Layers = list[tuple[Floats, Floats]]  # (W, b) of every layer, or (dW, db)
 
 
 def linear_forward(A_prev: Floats, W: Floats, b: Floats) -> Floats:
-    """Z = W·A_prev + b, (n, m), for A_prev (n_prev, m), W (n, n_prev) and b (n, 1)."""
+    """Compute Z = W·A_prev + b, (n, m), from A_prev (n_prev, m), W (n, n_prev) and b (n, 1)."""
     n, n_prev, m = len(W), W.shape[-1], A_prev.shape[-1]
     _check("the shapes of A_prev, W, b", [A_prev.shape, W.shape, b.shape], [(n_prev, m), (n, n_prev), (n, 1)])
     return W @ A_prev + b
 
 
 def linear_backward(dZ: Floats, A_prev: Floats, W: Floats) -> tuple[Floats, Floats, Floats]:
-    """From dZ (n, m): dA_prev = Wᵀ·dZ (n_prev, m), dW = dZ·A_prevᵀ / m (n, n_prev), db = row sums of dZ / m (n, 1)."""
+    """Compute dA_prev = Wᵀ·dZ (n_prev, m), dW = dZ·A_prevᵀ / m (n, n_prev) and db = row means of dZ (n, 1)."""
     n, n_prev, m = len(W), W.shape[-1], A_prev.shape[-1]
     _check("the shapes of dZ, A_prev, W", [dZ.shape, A_prev.shape, W.shape], [(n, m), (n_prev, m), (n, n_prev)])
     return W.T @ dZ, dZ @ A_prev.T / m, dZ.sum(axis=1, keepdims=True) / m
 
 
 def relu(Z: Floats) -> Floats:
-    """A = max(0, Z), any shape."""
+    """Compute A = max(0, Z), any shape."""
     return np.maximum(Z, 0.0)
 
 
 def relu_backward(dA: Floats, Z: Floats) -> Floats:
-    """From dA: dZ = dA where Z > 0, else 0; at the kink, Z = 0, the derivative is taken to be 0, as in PyTorch."""
+    """Compute dZ = dA where Z > 0, else 0; the derivative at Z = 0 is taken as 0, as in PyTorch."""
     _check("the shape of dA", dA.shape, Z.shape)
     return np.where(Z > 0, dA, 0.0)
 
 
 def sigmoid(Z: Floats) -> Floats:
-    """A = σ(Z) = 1 / (1 + exp(-Z)), any shape. No Z overflows, as only numbers up to 0 are exponentiated."""
+    """Compute A = σ(Z) = 1 / (1 + exp(-Z)), any shape; no overflow, because only -|Z| is exponentiated."""
     e = np.exp(-np.abs(Z))
     return np.where(Z >= 0, 1.0, e) / (1.0 + e)
 
 
 def sigmoid_backward(dA: Floats, Z: Floats) -> Floats:
-    """From dA: dZ = dA · σ(Z) · (1 - σ(Z)), with 1 - σ(Z) as σ(-Z), which keeps its digits where σ(Z) is nearly 1."""
+    """Compute dZ = dA · σ(Z) · σ(-Z), where σ(-Z) = 1 - σ(Z) without cancellation as σ(Z) nears 1."""
     _check("the shape of dA", dA.shape, Z.shape)
     return dA * sigmoid(Z) * sigmoid(-Z)
 
@@ -65,12 +65,12 @@ def sigmoid_backward(dA: Floats, Z: Floats) -> Floats:
 ACTIVATIONS: dict[str, tuple[Callable[[Floats], Floats], Callable[[Floats, Floats], Floats]]] = {
     "relu": (relu, relu_backward),
     "sigmoid": (sigmoid, sigmoid_backward),
-    "identity": (lambda Z: Z, lambda dA, Z: dA),  # the output layer's, because the loss takes logits
+    "identity": (lambda Z: Z, lambda dA, Z: dA),  # for the output layer, because the loss takes logits
 }
 
 
 class Cache(NamedTuple):
-    """Values of a layer's forward step that its backward step needs."""
+    """Values of a layer's forward pass that its backward pass needs."""
 
     A_prev: Floats
     W: Floats
@@ -79,20 +79,20 @@ class Cache(NamedTuple):
 
 
 def layer_forward(A_prev: Floats, W: Floats, b: Floats, activation: str) -> tuple[Floats, Cache]:
-    """One layer, linear combination then activation: A (n, m), and the cache for `layer_backward`."""
+    """Compute one layer, linear then activation; return A (n, m) and the cache for `layer_backward`."""
     check_choice("activation", activation, ACTIVATIONS)
     Z = linear_forward(A_prev, W, b)
     return ACTIVATIONS[activation][0](Z), Cache(A_prev, W, Z, activation)
 
 
 def layer_backward(dA: Floats, cache: Cache) -> tuple[Floats, Floats, Floats]:
-    """One layer backward, activation then linear combination: dA_prev, dW and db, from dA (n, m)."""
+    """Propagate dA (n, m) back through one layer; return dA_prev, dW and db."""
     dZ = ACTIVATIONS[cache.activation][1](dA, cache.Z)
     return linear_backward(dZ, cache.A_prev, cache.W)
 
 
 def forward(X: ArrayLike, parameters: Layers, activation: str = "relu") -> tuple[Floats, list[Cache]]:
-    """All layers, `activation` in the hidden ones: from X (features, m) the logits (1, m), and a cache per layer."""
+    """Compute the logits (1, m) from X (features, m), and a cache per layer; `activation` is the hidden layers'."""
     if not parameters:
         raise ValueError("parameters: got an empty list; allowed is one (W, b) or more, such as `fit` leaves")
     A = np.asarray_chkfinite(X, dtype=np.float64)
@@ -104,7 +104,7 @@ def forward(X: ArrayLike, parameters: Layers, activation: str = "relu") -> tuple
 
 
 def backward(dlogits: Floats, caches: Sequence[Cache]) -> Layers:
-    """All layers, last to first: every layer's (dW, db), the first layer's first, from what `bce_backward` gives."""
+    """Compute (dW, db) of every layer, in layer order, from the derivatives by the logits (`bce_backward`)."""
     dA, gradients = dlogits, []
     for cache in reversed(caches):
         dA, dW, db = layer_backward(dA, cache)
@@ -113,45 +113,45 @@ def backward(dlogits: Floats, caches: Sequence[Cache]) -> Layers:
 
 
 def bce(logits: Floats, labels: ArrayLike) -> float:
-    """Binary cross-entropy -y·log σ(z) - (1 - y)·log(1 - σ(z)) of logits z and labels y, mean over the photos.
+    """Compute the mean over photos of -y·log σ(z) - (1 - y)·log(1 - σ(z)), for logits z and labels y.
 
-    Written as max(z, 0) - z·y + log(1 + exp(-|z|)), which is the same and never overflows.
+    It is evaluated as max(z, 0) - z·y + log(1 + exp(-|z|)), which is equal and never overflows.
     """
     y = _check_labels(labels, np.shape(logits))
     return float(np.mean(np.maximum(logits, 0.0) - logits * y + np.log1p(np.exp(-np.abs(logits)))))
 
 
 def bce_backward(logits: Floats, labels: ArrayLike) -> Floats:
-    """σ(z) - y: the derivative of each photo's own cross-entropy by its logit, in the logits' shape."""
+    """Compute σ(z) - y, the derivative of each photo's cross-entropy by its logit, shaped like the logits."""
     return sigmoid(logits) - _check_labels(labels, np.shape(logits))
 
 
 def sgd_update(parameters: Layers, gradients: Layers, lr: float) -> Layers:
-    """One step of gradient descent: W - lr·dW and b - lr·db of every layer, as new arrays."""
+    """Compute W - lr·dW and b - lr·db of every layer, as new arrays."""
     shapes = [[(W.shape, b.shape) for W, b in layers] for layers in (gradients, parameters)]
     _check("the shapes of gradients", *shapes)
     return [(W - lr * dW, b - lr * db) for (W, b), (dW, db) in zip(parameters, gradients, strict=True)]
 
 
 def initial_parameters(widths: Sequence[int], rng: np.random.Generator) -> Layers:
-    """(W, b) of every layer, for all widths from input to output: uniform within ±1/√n_prev, as in PyTorch's `Linear`.
+    """Draw (W, b) of every layer uniformly from ±1/√n_prev, as `nn.Linear` does; `widths` run from input to output.
 
-    They have to differ: equal units of a layer would get equal gradients and stay equal for ever.
+    Random values break the symmetry: equal units would get equal gradients and stay equal.
     """
     limits = [(n, n_prev, n_prev**-0.5) for n_prev, n in pairwise(widths)]
     return [(rng.uniform(-r, r, (n, n_prev)), rng.uniform(-r, r, (n, 1))) for n, n_prev, r in limits]
 
 
 def train_step(X: ArrayLike, labels: ArrayLike, parameters: Layers, lr: float) -> tuple[float, Layers]:
-    """One training step: the batch's loss before it, and the parameters after it, with ReLU in the hidden layers."""
+    """Take one SGD step with ReLU hidden layers; return the loss before it and the parameters after it."""
     logits, caches = forward(X, parameters)
     gradients = backward(bce_backward(logits, labels), caches)
     return bce(logits, labels), sgd_update(parameters, gradients, lr)
 
 
-def _check(what: str, got: object, allowed: object) -> None:
+def _check(name: str, got: object, allowed: object) -> None:
     if got != allowed:
-        raise ValueError(f"{what}: got {got}; allowed is {allowed}")
+        raise ValueError(f"{name}: got {got}; allowed is {allowed}")
 
 
 def _check_labels(labels: ArrayLike, shape: tuple[int, ...]) -> Floats:

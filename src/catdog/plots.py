@@ -1,4 +1,4 @@
-"""Pictures: learning curves, networks, photos in rows."""
+"""Figures: learning curves, network diagrams, contact sheets of photos."""
 
 import textwrap
 from collections.abc import Callable, Sequence
@@ -17,17 +17,17 @@ from torchvision.transforms.functional import to_pil_image
 
 from catdog.names import shown
 
-History = Sequence[dict[str, Any]]  # a row for every step at which an epoch or a validation ended
+History = Sequence[dict[str, Any]]  # one row per step at which an epoch or a validation ended
 TRAIN_COLOR, VAL_COLOR = "tab:blue", "tab:orange"
-SIDE, GAP = 180, 12  # pixels: the side of a photo, between photos
-LETTER, LINE = 7, 16  # pixels: the width of a letter, from line to line
+SIDE, GAP = 180, 12  # pixels: a photo's side, the space between photos
+LETTER, LINE = 7, 16  # pixels: a character's width, the line height
 
 
 def curves(replicas: Sequence[dict[str, Any]], title: str, baseline: float) -> Figure:
-    """Draw loss and accuracy against epochs, side by side; the mean of several replicas in a band of ±1 sd.
+    """Plot loss and accuracy against epochs, side by side: the mean of the replicas and a band of ±1 sd.
 
-    A star for each replica marks the step whose weights were tested. What was never logged is left out. Replicas have
-    a `history` and a `tested_step`; `baseline` is the larger class's share of the validation photos.
+    A star per replica marks the tested weights. Metrics that were not logged are omitted. Each replica has a `history`
+    and a `tested_step`; `baseline` is the majority class's share of the validation photos.
     """
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     figure.suptitle(title)
@@ -50,9 +50,9 @@ def curves(replicas: Sequence[dict[str, Any]], title: str, baseline: float) -> F
 
 
 def comparison(settings: Sequence[tuple[str, int, Sequence[History]]], baseline: float) -> Figure:
-    """Draw training loss and validation accuracy against epochs: each setting's mean over runs, in a band of ±1 sd.
+    """Plot training loss and validation accuracy against epochs: each setting's mean over runs and a band of ±1 sd.
 
-    Settings are (net, epochs, histories of the runs); `baseline` is the larger class's share of the validation photos.
+    Settings are (net, epochs, the runs' histories); `baseline` is the majority class's share of the validation photos.
     """
     figure = Figure(figsize=(13, 5), layout="constrained")
     nets = list(dict.fromkeys(net for net, *_ in settings))
@@ -71,7 +71,7 @@ def comparison(settings: Sequence[tuple[str, int, Sequence[History]]], baseline:
 
 
 def _plot_mean(axes: Axes, histories: Sequence[History], name: str, *, color: str, **line: Any) -> None:
-    """Plot the mean of a metric as far as all runs have got, in a band of ±1 standard deviation."""
+    """Plot the mean of a metric and a band of ±1 standard deviation, up to the end of the shortest history."""
     rows = list(zip(*([row for row in history if name in row] for history in histories), strict=False))
     epochs = [_epoch(row, histories[0]) for row, *_ in rows]
     values = np.reshape([row[name] for same in rows for row in same], (-1, len(histories)))
@@ -81,25 +81,25 @@ def _plot_mean(axes: Axes, histories: Sequence[History], name: str, *, color: st
 
 
 def _epoch(row: dict[str, Any], history: History) -> float:
-    """Place a row on the axis of epochs, between whole numbers if it is of a validation within one."""
+    """Compute a row's position on the epoch axis; a validation within an epoch lies between whole numbers."""
     whole = next((other for other in history if "seconds" in other), history[-1])
     return row["step"] * whole["epoch"] / whole["step"]
 
 
 def weight_pictures(weights: Tensor, image_size: int) -> Tensor:
-    """Turn weights, float32 (units, 3 · image_size²), into pictures, (units, 3, image_size, image_size) in [0, 1].
+    """Map weights, float32 (units, 3 · image_size²), to images, (units, 3, image_size, image_size) in [0, 1].
 
-    Grey is a weight of 0; each unit is scaled by its own largest absolute weight.
+    Grey is a weight of 0; each unit is scaled by its largest absolute weight.
     """
     largest = weights.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
     return (0.5 + 0.5 * weights / largest).reshape(-1, 3, image_size, image_size)
 
 
 def network_diagram(widths: Sequence[int], fixed: tuple[str, int] | None = None) -> Figure:
-    """Draw a fully connected network as textbooks do: a column of circles per layer, lines, and parameter counts.
+    """Draw a fully connected network: a column of circles per layer, their connections and parameter counts.
 
-    `widths` are of every layer from input to output, such as [49152, 5, 5, 3, 1]; more than six circles are abbreviated
-    with dots. `fixed` is a first layer that is not trained, such as ("PCA whitening", 256).
+    `widths` lists all layers from input to output, such as [49152, 5, 5, 3, 1]; columns of more than six units are
+    shortened with dots. `fixed` is an untrained first layer, such as ("PCA whitening", 256).
     """
     columns = _columns(widths, fixed)
     figure = Figure(figsize=(2.1 * len(columns) + 0.5, 5.6), layout="constrained")
@@ -123,7 +123,7 @@ def network_diagram(widths: Sequence[int], fixed: tuple[str, int] | None = None)
 
 
 def _columns(widths: Sequence[int], fixed: tuple[str, int] | None) -> list[tuple[int, str, str, str]]:
-    """Of every column its width, heading, symbol and color."""
+    """List each column's width, heading, symbol and color."""
     inputs, *hidden, outputs = widths
     columns = [(inputs, f"input\n{inputs:,} numbers", "x", "tab:gray")]
     if fixed is not None:
@@ -135,7 +135,7 @@ def _columns(widths: Sequence[int], fixed: tuple[str, int] | None) -> list[tuple
 
 
 def _draw_column(axes: Axes, place: int, width: int, heading: str, symbol: str, color: str) -> list[float]:
-    """One column of circles below its heading; returns their heights."""
+    """Draw one column of circles below its heading; return their heights."""
     axes.text(place, 3, heading, ha="center", fontsize=11)
     numbers = list(range(1, width + 1)) if width <= 6 else [1, 2, 3, 0, width - 1, width]  # 0: the dots
     heights = {number: (len(numbers) - 1) / 2 - row for row, number in enumerate(numbers)}
@@ -150,10 +150,10 @@ def _draw_column(axes: Axes, place: int, width: int, heading: str, symbol: str, 
 def mistakes(
     read: Callable[[int], Any], labels: Tensor, probabilities: Tensor, class_names: Sequence[str], most: int = 16
 ) -> Image.Image:
-    """Draw the wrongly classified photos, most confident first, each with its true and its predicted class.
+    """Draw the misclassified photos, most confident first, captioned with true class, predicted class and confidence.
 
-    Labels and probabilities of class 1 are (photos,); `read` gives the photo at a position: uint8, a tensor (3, height,
-    width) or an array (height, width, 3).
+    Labels and probabilities of class 1 are (photos,). `read` returns the photo at a position, uint8: a tensor (3,
+    height, width) or an array (height, width, 3).
     """
     predicted, names = (probabilities > 0.5).long(), [shown(name) for name in class_names]
     confidence = probabilities.where(predicted == 1, 1 - probabilities)
@@ -165,8 +165,8 @@ def mistakes(
 
 
 def contact_sheet(photos: Sequence[Image.Image], captions: Sequence[str], title: str, columns: int = 4) -> Image.Image:
-    """Draw square photos of any size in rows, each with its caption below, wrapped to the photo's width."""
-    # Matplotlib's font, because names of files have letters that Pillow's own lacks; BASIC: each is LETTER pixels wide.
+    """Draw photos in rows, resized to one square size, each above its wrapped caption."""
+    # Matplotlib's font, because Pillow's lacks many scripts' letters; BASIC layout keeps all LETTER pixels wide.
     path = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSansMono.ttf"
     font = ImageFont.truetype(path, size=12, layout_engine=ImageFont.Layout.BASIC)
     width = GAP + columns * (SIDE + GAP)
@@ -185,6 +185,6 @@ def contact_sheet(photos: Sequence[Image.Image], captions: Sequence[str], title:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Lines of at most `width` pixels, broken between words or else within one."""
+    """Wrap text to lines of at most `width` pixels, between words where possible."""
     lines = map(shown, text.split("\n"))  # an unpaired surrogate cannot be drawn
     return [part for line in lines for part in textwrap.wrap(line, width // LETTER)]

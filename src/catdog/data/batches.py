@@ -1,4 +1,4 @@
-"""Batches of images: gathered from the pixel store, scaled, and varied at random."""
+"""Batches of images: read from the pixel store, scaled to [-1, 1], augmented."""
 
 import math
 import sys
@@ -13,22 +13,22 @@ from torch.utils.data import BatchSampler
 
 from catdog.data.store import PixelStore
 
-SCALE = (0.6, 1.1)  # smallest and largest fraction of the photo's side that is seen
-SHIFT = 0.25  # maximum translation, as a fraction of half the image side, both across and down
-ROTATION = math.radians(15)  # maximum, either way
+SCALE = (0.6, 1.1)  # smallest and largest part of the photo's side in view; above 1 it is padded
+SHIFT = 0.25  # maximum translation along each axis, as a fraction of half the image side
+ROTATION = math.radians(15)  # maximum angle, in either direction
 
 
 class PhotoLoader:
-    """Batches (images, labels) of a store's photos in `rows`, int64 (photos,), in the place of a DataLoader.
+    """Loader of batches (images, labels) from a pixel store, used in place of a DataLoader.
 
     Images are float32 (batch, 3, image_size, image_size) in [-1, 1], labels float32 (batch,), both on `device`.
-    `batch_sampler` gives positions in `rows`; Lightning calls its sampler's `set_epoch`, if any. A DataLoader's own
-    work alone takes a tenth of the exercise's epoch.
+    `rows`, int64 (photos,), selects photos of the store; `batch_sampler` yields positions in `rows`. Lightning calls
+    the sampler's `set_epoch`, if it has one. A DataLoader's overhead would be a tenth of the exercise's epoch.
     """
 
     def __init__(self, store: PixelStore, rows: Tensor, batch_sampler: BatchSampler, device: torch.device) -> None:
         self.store, self.rows, self.batch_sampler, self.device = store, rows, batch_sampler, device
-        self._memory = np.empty((batch_sampler.batch_size, *store.pixels.shape[1:]), np.float32)
+        self._buffer = np.empty((batch_sampler.batch_size, *store.pixels.shape[1:]), np.float32)
 
     def __len__(self) -> int:
         return len(self.batch_sampler)
@@ -40,30 +40,30 @@ class PhotoLoader:
             yield self._scale(pixels), labels.to(self.device)
 
     def _scale(self, pixels: Tensor) -> Tensor:
-        """Make a batch of images; on the processor in the memory of the last one, unless somebody still holds that.
+        """Scale a batch; on the CPU, reuse the last batch's buffer unless a tensor still refers to it.
 
-        Fresh memory for each would leave holes between what is kept of an epoch, gigabytes with many photos.
+        A new buffer per batch would fragment the heap, by gigabytes with many photos.
         """
         if self.device.type != "cpu":
             return to_images(pixels.to(self.device).float())
-        if sys.getrefcount(self._memory) > 2:  # this attribute and the call; each tensor on it is one more
-            self._memory = np.empty_like(self._memory)
-        images = torch.from_numpy(self._memory)[: len(pixels)]
+        if sys.getrefcount(self._buffer) > 2:  # the attribute and this call's argument; a tensor adds one
+            self._buffer = np.empty_like(self._buffer)
+        images = torch.from_numpy(self._buffer)[: len(pixels)]
         return to_images(images.copy_(pixels), out=images)
 
 
 def to_images(values: Tensor, out: Tensor | None = None) -> Tensor:
-    """Scale pixel values from 0 to 255, of any shape, to float32 in [-1, 1], in one pass; `out` may be `values`."""
-    return torch.add(torch.tensor(-1.0), values, alpha=1 / 127.5, out=out)  # which scales the second operand only
+    """Scale pixel values of any shape from [0, 255] to float32 in [-1, 1]; `out` may be `values`."""
+    return torch.add(torch.tensor(-1.0), values, alpha=1 / 127.5, out=out)  # values / 127.5 - 1, in one pass
 
 
 def random_views(images: Tensor, *seeds: int) -> Tensor:
-    """Mirror, zoom, shift and turn photos at random, each its own way, in one bilinear resampling of the batch.
+    """Flip, zoom, shift and rotate each photo of a batch independently, in one bilinear resampling.
 
-    `images` are float32 (batch, 3, height, width), and so is what is returned; all `seeds` together seed the draws.
-    What lies outside of a photo is its reflection. torchvision's transforms would treat all photos of a batch alike.
+    `images` and the result are float32 (batch, 3, height, width); borders are padded by reflection. `seeds` together
+    seed the random numbers. torchvision's transforms would transform all photos of a batch alike.
     """
-    # Hashed into one, because PyTorch's generators keep 32 bits of a seed and drop the rest.
+    # The seeds are hashed into one, because PyTorch's generators use only 32 bits of a seed.
     generator = torch.Generator().manual_seed(int(SeedSequence(seeds).generate_state(1)[0]))
     draws = torch.rand(5, len(images), generator=generator)
     scale = SCALE[0] + (SCALE[1] - SCALE[0]) * draws[0]

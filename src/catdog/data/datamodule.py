@@ -17,25 +17,25 @@ from catdog.errors import LARGEST_SEED, InputError, check_choice, check_number, 
 
 
 class CatDogDataModule(LightningDataModule):
-    """Photos for training: decoded once, split 80/10/10, in batches of (images, labels); see `PhotoLoader`.
+    """Cat and dog photos: decoded once, split 80/10/10, loaded in batches (images, labels) by `PhotoLoader`.
 
     Args:
-        source: the photos, or what makes them from `root`.
-        root: folder of the photos, for sources that are made from one; for the default with two class sub-folders.
+        source: a photo source, or a function that builds one from `root`.
+        root: folder of the photos, for sources that read one; FolderSource needs two class sub-folders in it.
         image_size: height and width of the images in pixels; photos are resized to a square.
-        batch_size: photos per training step, of all processes together.
+        batch_size: photos per training step, summed over all processes.
         split_seed: seed of the split; see `split_indices`.
-        fold: which tenth of the photos is tested, 0 to 9.
-        shuffle_seed: seed of the training photos' order, another one in every epoch, and of their augmentation.
-        augment: show random views of the training photos; see `random_views`.
+        fold: tenth of the photos that is the test set, 0 to 9.
+        shuffle_seed: seed of the training order, reshuffled every epoch, and of the augmentation.
+        augment: True to augment the training photos; see `random_views`.
         max_unreadable: largest fraction of photos that may be unreadable.
         cache_dir: folder of the pixel stores.
 
     Attributes:
-        train, val, test: the photos of each part, once they are split.
+        train, val, test: the parts of the split, after `setup`.
 
     Raises:
-        InputError: an argument makes no sense, or the source's input does not.
+        InputError: an argument is invalid, or the source cannot be built.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class CatDogDataModule(LightningDataModule):
 
     @cached_property
     def store(self) -> PixelStore:
-        """The decoded photos; decodes them on first use, unless that was done before."""
+        """Decoded photos: opened from the cache, or decoded on first access."""
         return PixelStore.of(self.source, self.image_size, self.cache_dir)
 
     @cached_property
     def warnings(self) -> list[str]:
-        """Sentences on what weakens results on these photos, once they are split; see `data_warnings`."""
+        """Data warnings, after `setup`; see `data_warnings`."""
         return list(data_warnings(self.store, self.class_names, (self.train, self.val, self.test)))
 
     def prepare_data(self) -> None:
@@ -105,29 +105,29 @@ class CatDogDataModule(LightningDataModule):
         self.train, self.val, self.test = split_store(self.store, self.split_seed, self.fold)
 
     def train_dataloader(self) -> PhotoLoader:
-        """Load the training photos, in an order that depends on `shuffle_seed` and the epoch alone."""
+        """Build the training loader; its order depends only on `shuffle_seed` and the epoch."""
         trainer: Any = self.trainer
         processes, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
         if self.batch_size % processes:
             raise InputError(f"data.batch_size={self.batch_size} cannot be divided evenly among {processes} processes")
-        shuffle = not (trainer and trainer.overfit_batches)  # which asks for the same batches in every epoch
-        # Also for one process: unlike a RandomSampler it draws every epoch's order anew from (seed, epoch), so a
-        # resumed run continues with the batches it would have seen.
+        shuffle = not (trainer and trainer.overfit_batches)  # it needs the same batches in every epoch
+        # Used for one process too: unlike RandomSampler it seeds each epoch with (seed, epoch), so a resumed run sees
+        # the batches that an uninterrupted one would have seen.
         sampler = DistributedSampler[Any](cast(Any, self.train), processes, rank, shuffle, self.shuffle_seed)
         return self._loader(self.train, sampler, self.batch_size // processes)
 
     def val_dataloader(self) -> PhotoLoader:
-        """Load the validation photos in the split's order; in every process all of them."""
+        """Build the validation loader, unshuffled; every process loads all photos."""
         return self._loader(self.val, SequentialSampler(self.val), self.batch_size)
 
     def test_dataloader(self) -> PhotoLoader:
-        """Load the test photos in the split's order; in every process all of them."""
+        """Build the test loader, unshuffled; every process loads all photos."""
         return self._loader(self.test, SequentialSampler(self.test), self.batch_size)
 
     predict_dataloader = test_dataloader
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Show random views of training photos; shuffle seed, batches so far and process determine them."""
+        """Augment training batches, seeded by `shuffle_seed`, the number of batches so far and the process."""
         trainer: Any = self.trainer
         if not self.augment or not trainer.training:
             return batch

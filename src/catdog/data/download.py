@@ -1,4 +1,4 @@
-"""Published sets of cat and dog photos, downloaded at their first use."""
+"""Public data sets of cat and dog photos, downloaded on first use."""
 
 import hashlib
 import os
@@ -16,21 +16,21 @@ from catdog.data.photos import FileSource, FolderSource
 from catdog.errors import InputError
 
 CLASS_NAMES = ("cats", "dogs")
-TIMEOUT = 30.0  # seconds without an answer, or without a byte of it
+TIMEOUT = 30.0  # seconds to connect, and between two reads
 
 
 class Archive(NamedTuple):
-    """A published archive of photos, pinned."""
+    """Archive of a public data set, pinned by its SHA-256."""
 
-    url: str  # ends with the file's name
+    url: str  # ends with the file name
     size: int  # bytes
     sha256: str  # 64 hexadecimal digits
-    folder: str  # in the archive, the one that is wanted
+    folder: str  # the one to extract from the archive
 
 
-# Sizes and SHA-256 are those that others published; we did not download the archives. Oxford: TensorFlow Datasets,
-# datasets/oxford_iiit_pet/checksums.tsv; others who downloaded them found the same, along with the MD5 sums that
-# torchvision pins. Microsoft: Hugging Face, datasets/cats_vs_dogs/dataset_infos.json; GoMLX pins the same SHA-256.
+# Sizes and SHA-256 are copied from other projects, not computed from a download of ours. Oxford: TensorFlow Datasets,
+# datasets/oxford_iiit_pet/checksums.tsv; independent downloads agree with it and with the MD5 that torchvision pins.
+# Microsoft: Hugging Face, datasets/cats_vs_dogs/dataset_infos.json; GoMLX pins the same SHA-256.
 OXFORD_IMAGES = Archive(
     url="https://www.robots.ox.ac.uk/~vgg/data/pets/data/images.tar.gz",
     size=791918971,
@@ -52,10 +52,10 @@ MICROSOFT_PHOTOS = Archive(
 
 
 class OxfordPetsSource(FileSource):
-    """The Oxford-IIIT Pet photos, with the labels of torchvision's `OxfordIIITPet(target_types="binary-category")`.
+    """Oxford-IIIT Pet photos, labelled like torchvision's `OxfordIIITPet(target_types="binary-category")`.
 
-    The publisher's trainval and test parts are taken together. torchvision's class reads the same folder, but gives a
-    label only along with the decoded photo. `root` has, or gets, the folders `images` and `annotations`: see `obtain`.
+    The published trainval and test lists are merged. torchvision's class reads the same folders, but returns labels
+    only together with decoded photos. `images` and `annotations` are downloaded into `root` if missing; see `obtain`.
     """
 
     def __init__(self, root: str | Path, images: Archive = OXFORD_IMAGES, labels: Archive = OXFORD_ANNOTATIONS) -> None:
@@ -68,9 +68,9 @@ class OxfordPetsSource(FileSource):
 
 
 class MicrosoftSource(FolderSource):
-    """The 25,000 photos of Microsoft's archive, which are those of the Asirra captcha and of Kaggle's Dogs vs. Cats.
+    """Microsoft's 25,000 photos, known from the Asirra captcha and Kaggle's Dogs vs. Cats.
 
-    `root` has, or gets, the folder `PetImages`: see `obtain`.
+    The folder `PetImages` is downloaded into `root` if missing; see `obtain`.
     """
 
     def __init__(self, root: str | Path, photos: Archive = MICROSOFT_PHOTOS) -> None:
@@ -79,17 +79,17 @@ class MicrosoftSource(FolderSource):
 
 
 def obtain(archives: Sequence[Archive], root: str | Path) -> Path:
-    """Download and unpack what `root` lacks of the archives' folders; of several processes one does it.
+    """Download and unpack the archives whose folders are missing in `root`, one process at a time; return `root`.
 
-    A folder that is there is taken for whole. A download that broke is resumed at the next start, and deleted once it
-    is unpacked; an archive that the user put into `root` is checked and kept.
+    An existing folder is taken to be complete. An interrupted download is resumed by the next call, and the archive is
+    deleted after unpacking. An archive that the user put into `root` is verified and kept.
 
     Raises:
-        InputError: an archive cannot be downloaded, or is not the pinned one; the sentence says what to put where.
+        InputError: an archive cannot be downloaded or has another SHA-256; the message lists the files to download.
     """
     root = Path(root)
     if all((root / archive.folder).is_dir() for archive in archives):
-        return root  # without the lock, as `root` may be read-only
+        return root  # no lock, because `root` may be read-only
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".lock"):
@@ -100,42 +100,42 @@ def obtain(archives: Sequence[Archive], root: str | Path) -> Path:
         missing = (archive for archive in archives if not (root / archive.folder).is_dir())
         files = (f"{file.url} ({file.size:,} bytes, SHA-256 {file.sha256})" for file in missing)
         raise InputError(
-            f"no photos ({error}): repeat the command to go on, or download by hand {' and '.join(files)} "
+            f"no photos ({error}): repeat the command to resume, or download by hand {' and '.join(files)} "
             f"into the folder '{root.absolute()}'"
         ) from error
     return root
 
 
 def _unpack(archive: Archive, root: Path) -> None:
-    """Unpack the user's archive or a download, beside the place, so that a folder with the right name is whole."""
+    """Verify an archive, downloaded if missing, and unpack it; the rename comes last, so its folder is complete."""
     name = archive.url.rpartition("/")[2]
-    given, partial, beside = root / name, root / f"{name}.partial", root / f".{name}.unpacked"
-    path = given if given.exists() else _download(archive, partial)
+    provided, partial, staging = root / name, root / f"{name}.partial", root / f".{name}.unpacked"
+    path = provided if provided.exists() else _download(archive, partial)
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != archive.sha256:
-        partial.unlink(missing_ok=True)  # may be halves of two files, so the next start begins anew
+        partial.unlink(missing_ok=True)  # may mix two versions of the file, so start over next time
         raise OSError(f"'{path.absolute()}' is another file, with SHA-256 {found}")
-    shutil.rmtree(beside, ignore_errors=True)  # from an unpacking that was killed
+    shutil.rmtree(staging, ignore_errors=True)  # left behind by a killed process
     kind = "zip" if name.endswith(".zip") else "gztar"
-    shutil.unpack_archive(path, beside, kind, filter=None if kind == "zip" else "data")
-    os.rename(beside / archive.folder, root / archive.folder)
-    shutil.rmtree(beside)
+    shutil.unpack_archive(path, staging, kind, filter=None if kind == "zip" else "data")
+    os.rename(staging / archive.folder, root / archive.folder)
+    shutil.rmtree(staging)
     partial.unlink(missing_ok=True)
 
 
 def _download(archive: Archive, partial: Path) -> Path:
-    """Append the bytes that `partial` lacks, or write all if the server cannot begin in the middle."""
-    have = partial.stat().st_size if partial.exists() else 0
-    if have < archive.size:
-        asked = Request(archive.url, headers={"User-Agent": "catdog", "Range": f"bytes={have}-"})
+    """Download into `partial`, resuming after its last byte if the server supports ranges."""
+    received = partial.stat().st_size if partial.exists() else 0
+    if received < archive.size:
+        request = Request(archive.url, headers={"User-Agent": "catdog", "Range": f"bytes={received}-"})
         with (
-            urlopen(asked, timeout=TIMEOUT) as response,
+            urlopen(request, timeout=TIMEOUT) as response,
             open(partial, "ab" if response.status == 206 else "wb") as file,
             tqdm(None, partial.stem, archive.size, initial=file.tell(), unit="B", unit_scale=True, disable=None) as bar,
         ):
             while chunk := response.read1(2**20):
                 bar.update(file.write(chunk))
-        if (have := partial.stat().st_size) < archive.size:
-            raise OSError(f"the connection broke after {have:,} of {archive.size:,} bytes")
+        if (received := partial.stat().st_size) < archive.size:
+            raise OSError(f"the connection broke after {received:,} of {archive.size:,} bytes")
     return partial

@@ -1,4 +1,4 @@
-"""Photo sources: names and labels in sorted order, pixels one photo at a time, right or with a reason."""
+"""Photo sources: sorted names and labels, and photos decoded one at a time."""
 
 import errno
 import logging
@@ -18,43 +18,43 @@ from catdog.errors import InputError
 logger = logging.getLogger(__name__)
 
 PHOTO_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
-IGNORED = (".", "@eaDir", "__MACOSX")  # starts of names: hidden, or copies that other programs leave beside photos
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # by content; others of Pillow's, such as EPS, start other programs
-MOST_PIXELS = 100_000_000  # in one photo; they take 400 MB while it is decoded, a transparent WebP up to 1.6 GB
-LARGE = 25_000_000  # pixels; larger photos are decoded one at a time, as many at once would fill the memory
-MOST_BYTES = 2**28  # of a file, because some decoders read all of it first
-LONGEST_REASON = 200  # letters
-LACKS = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT)  # of the machine, not of a photo
-_one_large = threading.Lock()
-# In bytes. Every thread would keep the memory of its last photo, were that in blocks of under 32 MB, as by default.
+IGNORED_PREFIXES = (".", "@eaDir", "__MACOSX")  # hidden files, and thumbnails and metadata of other programs
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # by content; some of Pillow's others, such as EPS, run other programs
+MAX_PIXELS = 100_000_000  # of a photo; decoding one takes 400 MB, a transparent WebP up to 1.6 GB
+LARGE_PHOTO = 25_000_000  # pixels; larger photos are decoded one at a time, to bound memory
+MAX_FILE_BYTES = 2**28  # because some decoders read the whole file first
+MAX_REASON_LENGTH = 200  # characters
+MACHINE_ERRORS = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT)  # not the photo's fault
+_large_photo_lock = threading.Lock()
+# Bytes. With blocks under 32 MB, Pillow's default, malloc would keep each thread's last photo in memory.
 Image.core.set_block_size(2**26)  # type: ignore[attr-defined]
 
 
 class UnreadablePhotoError(Exception):
-    """A photo that cannot be decoded; the message says why, in one line."""
+    """A photo that cannot be decoded; the message gives the reason in one line."""
 
 
 class PhotoSource(Protocol):
-    """Photos for a pixel store; any class with these attributes and methods is one."""
+    """Protocol of a data set of photos that a pixel store can be built from."""
 
     class_names: tuple[str, str]  # of class 0 and class 1, sorted
-    names: list[str]  # one per photo, sorted and without repeats
+    names: list[str]  # one per photo, sorted and unique
     labels: list[int]  # the class of each photo, 0 or 1
 
     def fingerprint(self) -> Iterator[str]:
-        """Yield all that the pixels depend on besides the image size, as text."""
+        """Yield strings that identify the pixels: they change whenever the pixels may have changed."""
 
     def read(self, index: int, image_size: int) -> NDArray[np.uint8]:
-        """Read photo `index`: RGB, uint8 (image_size, image_size, 3).
+        """Decode photo `index` to RGB, uint8 (image_size, image_size, 3).
 
         Raises:
             UnreadablePhotoError: the photo cannot be decoded.
-            InputError: the machine lacks memory or open files for it, now.
+            InputError: the machine is out of memory or file handles, or its network storage failed.
         """
 
 
 class FileSource:
-    """Photos in files: `photos` holds the path below `root`, with forward slashes, and the class of each, sorted."""
+    """Photos in files; `photos` are sorted pairs (path relative to `root`, with forward slashes; class)."""
 
     def __init__(self, root: Path, class_names: tuple[str, str], photos: Sequence[tuple[str, int]]) -> None:
         self.root, self.class_names = root, class_names
@@ -62,56 +62,56 @@ class FileSource:
         self.labels = [label for _, label in photos]
 
     def fingerprint(self) -> Iterator[str]:
-        """Yield each photo's name, size in bytes, modification time in nanoseconds, and whether it may be read."""
+        """Yield each photo's name, size in bytes, modification time in nanoseconds and readability."""
         for name in self.names:
             try:
                 status = os.stat(self.root / name)
                 yield f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0{os.access(self.root / name, os.R_OK)}"
-            except OSError as error:  # read() will give the reason
+            except OSError as error:  # read() reports it
                 yield f"{name}\0{error.errno}"
 
     def read(self, index: int, image_size: int) -> NDArray[np.uint8]:
-        """Decode and resize one photo by Pillow's antialiased bilinear filter; see `PhotoSource.read`.
+        """Decode one photo and resize it with Pillow's antialiased bilinear filter; see `PhotoSource.read`.
 
-        Of several frames it is the first. It is turned upright, if its EXIF data can be read and say how; what is
-        transparent lies on white; 16 bits become the upper 8. Colour profiles are not applied.
+        Animations give their first frame. The EXIF orientation is applied if it can be read, transparency is blended
+        with white, and 16-bit values are cut to their upper 8 bits. Colour profiles are ignored.
         """
         path = self.root / self.names[index]
         try:
             size = path.stat().st_size
-            if not 0 < size <= MOST_BYTES:  # also pipes, which would wait for whoever writes to them, and devices: 0
-                raise UnreadablePhotoError(f"{size} bytes; a photo has 1 to {MOST_BYTES}")
+            if not 0 < size <= MAX_FILE_BYTES:  # 0 also for devices, and for pipes, which would block
+                raise UnreadablePhotoError(f"{size} bytes; a photo has 1 to {MAX_FILE_BYTES}")
             with open(path, "rb") as file:
                 return _decode(file, image_size)
         except UnreadablePhotoError:
             raise
         except UnidentifiedImageError as error:
             raise UnreadablePhotoError(f"no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from error
-        except Exception as error:  # of many kinds; Pillow's decoders raise SyntaxError and struct.error, too
+        except Exception as error:  # Pillow's decoders raise many, even SyntaxError and struct.error
             number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
-            if number in LACKS:  # another time the photo may be whole, and a store would leave it out for ever
+            if number in MACHINE_ERRORS:  # a later try may succeed, but a store would omit the photo for good
                 raise InputError(
                     f"{self.names[index]!r} could not be read ({os.strerror(number)}), which need not be the photo's "
                     "fault; repeat the command when the machine has room"
                 ) from error
             why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-            raise UnreadablePhotoError(" ".join(why.split())[:LONGEST_REASON]) from error
+            raise UnreadablePhotoError(" ".join(why.split())[:MAX_REASON_LENGTH]) from error
 
 
 class FolderSource(FileSource):
-    """A user's own photos: `root` has two class sub-folders, whose sorted names are class 0 and class 1.
+    """Photos in a folder `root` with two class sub-folders, whose sorted names are class 0 and class 1.
 
-    Sub-folders of the class folders are searched at any depth, but not links to folders, nor names that start with one
-    of `IGNORED`.
+    Class folders are searched recursively, except for links to folders and names that start with IGNORED_PREFIXES.
 
     Raises:
-        InputError: `root` is missing, or has not two sub-folders with photos; a folder cannot be read.
+        InputError: `root` is missing or has no two sub-folders with photos, or a folder cannot be read.
     """
 
     def __init__(self, root: str | Path) -> None:
         if not os.path.isdir(root):
             raise InputError(f"data.root: no folder at {str(root)!r}; it must be a folder with two class sub-folders")
-        names = sorted(name for name in next(os.walk(root, onerror=_refuse))[1] if not name.startswith(IGNORED))
+        folders = next(os.walk(root, onerror=_raise_unlistable))[1]
+        names = sorted(name for name in folders if not name.startswith(IGNORED_PREFIXES))
         photos = [[(path, label) for path in photo_paths(Path(root), name)] for label, name in enumerate(names[:2])]
         if len(names) != 2 or not all(photos):
             raise InputError(
@@ -122,35 +122,35 @@ class FolderSource(FileSource):
 
 
 def photo_paths(root: Path, subfolder: str) -> Iterator[str]:
-    """Yield the paths, relative to `root` and with forward slashes, that `FolderSource` finds below a sub-folder.
+    """Yield the paths of all photos below a sub-folder, relative to `root` and with forward slashes.
 
     Raises:
         InputError: a folder cannot be listed.
     """
-    for folder, subfolders, files in os.walk(root / subfolder, onerror=_refuse):
-        subfolders[:] = [name for name in subfolders if not name.startswith(IGNORED)]
+    for folder, subfolders, files in os.walk(root / subfolder, onerror=_raise_unlistable):
+        subfolders[:] = [name for name in subfolders if not name.startswith(IGNORED_PREFIXES)]
         for path in (os.path.join(folder, name) for name in subfolders):
-            if os.path.islink(path):  # may lead back here, or to the other class
+            if os.path.islink(path):  # may be a cycle, or lead to the other class
                 logger.warning("linked folders are not searched for photos: %r", path)
         for name in files:
-            if name.lower().endswith(PHOTO_SUFFIXES) and not name.startswith(IGNORED):
+            if name.lower().endswith(PHOTO_SUFFIXES) and not name.startswith(IGNORED_PREFIXES):
                 yield (Path(folder) / name).relative_to(root).as_posix()
 
 
-def _refuse(error: OSError) -> None:
-    # repr() of a name shows as escapes what a terminal or a log cannot: line breaks, bytes that are not UTF-8
+def _raise_unlistable(error: OSError) -> None:
+    # repr() escapes what a terminal or log cannot show: line breaks, bytes that are not UTF-8
     raise InputError(f"the folder {str(error.filename)!r} cannot be listed: {error.strerror}") from error
 
 
 def _decode(file: BinaryIO, image_size: int) -> NDArray[np.uint8]:
     photo: Image.Image = Image.open(file, formats=FORMATS)
-    if (pixels := photo.width * photo.height) > MOST_PIXELS:
-        raise UnreadablePhotoError(f"{photo.width}×{photo.height} pixels are more than {MOST_PIXELS}")
-    with _one_large if pixels > LARGE else nullcontext():
-        photo.load()  # here, because Pillow complains of damage once only, and takes the photo for loaded from then on
-        with suppress(Exception):  # damaged EXIF data; the pixels are whole nevertheless
+    if (pixels := photo.width * photo.height) > MAX_PIXELS:
+        raise UnreadablePhotoError(f"{photo.width}×{photo.height} pixels are more than {MAX_PIXELS}")
+    with _large_photo_lock if pixels > LARGE_PHOTO else nullcontext():
+        photo.load()  # outside suppress(): Pillow reports damage only once, then treats the photo as loaded
+        with suppress(Exception):  # EXIF data may be damaged while the pixels are intact
             ImageOps.exif_transpose(photo, in_place=True)
-        if photo.mode.startswith("I;16"):  # Pillow itself would cut off what is brighter than 255
+        if photo.mode.startswith("I;16"):  # Pillow's own conversion would clip at 255
             levels = np.asarray(photo)
             is_transparent = levels == photo.info.get("transparency", -1)
             photo = Image.fromarray(np.where(is_transparent, 255, levels >> 8).astype(np.uint8))

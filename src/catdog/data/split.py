@@ -1,4 +1,4 @@
-"""The seeded split into train, val and test, and warnings about what weakens results on it."""
+"""Seeded split into train, val and test, and warnings about the data."""
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from catdog.data.store import PixelStore
 from catdog.errors import InputError
 from catdog.names import shown
 
-LARGEST_SHARE = 0.6  # of one class among all photos
-FEWEST_OF_A_CLASS = 10  # photos in a part of the split
+MAX_CLASS_SHARE = 0.6  # of all photos, without a warning
+MIN_CLASS_PHOTOS = 10  # in each part of the split, without a warning
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the split."""
+    """One part of the split: train, val or test."""
 
-    rows: Tensor  # of its photos in the store, int64 (photos,)
+    rows: Tensor  # positions of its photos in the store, int64 (photos,)
     names: list[str]
     labels: Tensor  # float32 (photos,), 0 or 1
 
@@ -27,7 +27,7 @@ class Part:
 
 
 def split_store(store: PixelStore, seed: int, fold: int) -> tuple[Part, Part, Part]:
-    """Split the readable photos of a store; see `split_indices`. A photo that breaks moves no other one.
+    """Split the readable photos of a store; see `split_indices`. An unreadable photo moves no other photo.
 
     Raises:
         InputError: a part has no photo.
@@ -46,13 +46,13 @@ def split_store(store: PixelStore, seed: int, fold: int) -> tuple[Part, Part, Pa
 def split_indices(photos: Sequence[Hashable], seed: int, fold: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Split n photos into train, val and test: int(0.8 n), int(0.1 n) and the rest, int64 positions each.
 
-    One permutation of the photos' sorted order, a function of n and `seed` alone, is cut into ten tenths. Fold 0
-    trains on the first eight, validates on the ninth and tests on the last; every further fold up to 9 moves both by
-    one tenth, so that the ten folds together test every photo exactly once. Where n is not a multiple of 10, their
-    parts differ in size by a few photos. Copies, which are equal in `photos`, then go where the first of them is.
+    A permutation that depends only on n and `seed` is cut into ten tenths. Fold 0 trains on the first eight, validates
+    on the ninth and tests on the last. Each further fold, up to 9, rotates the tenths by one, so the ten folds together
+    test every photo exactly once. If n is not a multiple of 10, the folds' parts differ in size by a few photos.
+    Duplicates, which are equal elements of `photos`, all move to the part of the first.
 
     Raises:
-        InputError: there are under ten photos.
+        InputError: there are fewer than ten photos.
     """
     train, val = int(0.8 * len(photos)), int(0.1 * len(photos))
     if not val:
@@ -66,31 +66,31 @@ def split_indices(photos: Sequence[Hashable], seed: int, fold: int = 0) -> tuple
 
 
 def find_originals(photos: Sequence[Hashable]) -> Tensor:
-    """Find for every photo the position of the first one that equals it, int64 (photos,)."""
+    """Find the position of the first photo equal to each photo, int64 (photos,)."""
     first: dict[Hashable, int] = {}
     return torch.tensor([first.setdefault(photo, position) for position, photo in enumerate(photos)])
 
 
 def data_warnings(store: PixelStore, class_names: Sequence[str], parts: Sequence[Part]) -> Iterator[str]:
-    """Yield what weakens results on these photos, one sentence with numbers each; `parts` are train, val and test."""
+    """Yield one sentence for each of: class imbalance, duplicates, too few photos; `parts` are train, val, test."""
 
     def listed(counts: Sequence[int]) -> str:
         return " and ".join(f"{count:,} {shown(name)}" for count, name in zip(counts, class_names, strict=True))
 
     counts = [[int((part.labels == label).sum()) for label in (0, 1)] for part in parts]
     both = [sum(column) for column in zip(*counts, strict=True)]
-    if (share := max(both) / sum(both)) > LARGEST_SHARE:
+    if (share := max(both) / sum(both)) > MAX_CLASS_SHARE:
         yield (
             f"imbalance: {listed(both)}; always naming {shown(class_names[both.index(max(both))])} is right for "
             f"{share:.1%}, so compare accuracies with that and not with 50 %"
         )
     originals = find_originals(store.digests)
     if copies := int((originals != torch.arange(len(originals))).sum()):
-        contrary = int((store.labels != store.labels[originals]).sum())
+        mislabelled = int((store.labels != store.labels[originals]).sum())
         yield (
-            f"copies: {copies:,} with the same pixels as another photo, kept on its side of the split; {contrary:,} "
+            f"copies: {copies:,} with the same pixels as another photo, kept in its part of the split; {mislabelled:,} "
             "with the other class's label"
         )
     named = zip(("train", "val", "test"), counts, strict=True)
-    if small := [f"{name} has {listed(own)}" for name, own in named if min(own) < FEWEST_OF_A_CLASS]:
+    if small := [f"{name} has {listed(pair)}" for name, pair in named if min(pair) < MIN_CLASS_PHOTOS]:
         yield f"near-empty: {'; '.join(small)}; what so few photos measure is mostly chance"

@@ -1,4 +1,4 @@
-"""PixelStore: every photo decoded and resized once, then memory-mapped by every later run."""
+"""PixelStore: photos are decoded and resized once, then memory-mapped by every later run."""
 
 import copy
 import hashlib
@@ -21,19 +21,19 @@ from tqdm import tqdm
 from catdog.data.photos import PhotoSource, UnreadablePhotoError
 from catdog.errors import InputError, reason
 
-VERSION = 4  # of the files below; a store of another version has another key
+VERSION = 4  # of the file format; part of the key
 PIXELS, INDEX = "pixels.u8", "index.json"
-CHUNK = 256  # photos read ahead; all at once would fill the memory where disks are slow
+CHUNK = 256  # photos decoded ahead of the writer; without a limit they would fill memory if the disk is slow
 
 
 class PixelStore:
-    """The pixels of all photos of a source.
+    """Decoded pixels of all photos of a source.
 
     Attributes:
-        names: the photos' names, sorted; everything else is in their order.
+        names: the photos' names, sorted; all other attributes have the same order.
         labels: float32 (photos,), 0 or 1.
-        pixels: uint8 (photos, 3, image_size, image_size), mapped from the file; 0 where a photo is unreadable.
-        digests: SHA-256 of each photo's pixels, in hexadecimal; of an unreadable one its name.
+        pixels: uint8 (photos, 3, image_size, image_size), memory-mapped; 0 for an unreadable photo.
+        digests: SHA-256 of each photo's pixels, in hexadecimal; an unreadable photo has its name instead.
         unreadable: name → reason.
     """
 
@@ -43,18 +43,18 @@ class PixelStore:
         if checksum != digest(f"{folder.name}{content}".encode()):
             raise ValueError(f"the index of '{folder}' is damaged")
         shape, self.digests, self.unreadable = json.loads(content)
-        # Copy-on-write, because PyTorch knows no read-only tensors; nothing here writes to it.
+        # Copy-on-write, because PyTorch has no read-only tensors; nothing writes to it.
         self.pixels = torch.from_numpy(np.memmap(folder / PIXELS, np.uint8, "c").reshape(shape))
 
     @classmethod
     def of(cls, source: PhotoSource, image_size: int, cache_dir: str | Path) -> "PixelStore":
-        """Open the store of these photos under `cache_dir`, after building it if it is not there whole.
+        """Open the store of these photos in `cache_dir`; build it if it is missing or damaged.
 
         Raises:
-            InputError: the disk is full or cannot be written to, or photos change while they are read.
+            InputError: the store cannot be written, or photos change while they are decoded.
         """
         folder = Path(cache_dir) / store_key(source, image_size)
-        with suppress(OSError, ValueError):  # there is no whole one
+        with suppress(OSError, ValueError):  # it is missing or damaged
             return cls(folder, source)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ class PixelStore:
         return cls(folder, source)
 
     def on(self, device: torch.device) -> "PixelStore":
-        """Copy pixels and labels to a GPU's memory, if they take at most half of what is free there."""
+        """Return a copy in the GPU's memory if it fits into half of the free memory, else the store itself."""
         if device.type != "cuda" or 2 * self.pixels.nbytes > torch.cuda.mem_get_info(device)[0]:
             return self
         moved = copy.copy(self)
@@ -78,21 +78,21 @@ class PixelStore:
 
 
 def store_key(source: PhotoSource, image_size: int) -> str:
-    """Hash all that a store's pixels depend on: the name of its folder."""
+    """Compute a store's folder name: a hash of everything that its pixels depend on."""
     lines = "".join(f"{line}\n" for line in source.fingerprint())
     return digest(f"{VERSION}\0{image_size}\0{source.class_names}{lines}".encode("utf-8", "surrogateescape"))[:16]
 
 
 def digest(content: bytes) -> str:
-    """Compute the SHA-256 in hexadecimal."""
+    """Compute the SHA-256, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
 def _build(source: PhotoSource, image_size: int, folder: Path) -> None:
-    """Write a store beside its place and rename it."""
+    """Write a store under a temporary name, then rename it."""
     partial, digests, unreadable = folder.with_name(f".{folder.name}.partial"), [], {}
-    for left in (folder, partial):  # a damaged store, and what a build that was killed has left
-        shutil.rmtree(left, ignore_errors=True)
+    for stale in (folder, partial):  # a damaged store, and the remains of a killed build
+        shutil.rmtree(stale, ignore_errors=True)
     try:
         partial.mkdir()
         with open(partial / PIXELS, "wb") as file:
@@ -102,11 +102,11 @@ def _build(source: PhotoSource, image_size: int, folder: Path) -> None:
                     photo = np.zeros((image_size, image_size, 3), np.uint8)
                 digests.append(name if name in unreadable else digest(photo.tobytes()))
                 file.write(photo.transpose(2, 0, 1).tobytes())
-        (partial / PIXELS).chmod(0o444)  # were it cut short while a run maps it, that would end in a bus error
+        (partial / PIXELS).chmod(0o444)  # truncating a mapped file would crash runs with a bus error
         content = json.dumps([(len(digests), 3, image_size, image_size), digests, unreadable])
         (partial / INDEX).write_text(f"{digest(f'{folder.name}{content}'.encode())}\n{content}")
         if store_key(source, image_size) != folder.name:
-            raise InputError("photos changed while they were read; repeat the command when they are at rest")
+            raise InputError("photos changed while they were read; repeat the command once nothing changes them")
         os.rename(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -115,9 +115,9 @@ def _build(source: PhotoSource, image_size: int, folder: Path) -> None:
 def read_all(
     source: PhotoSource, image_size: int, progress: bool = True
 ) -> Iterator[NDArray[np.uint8] | UnreadablePhotoError]:
-    """Read all photos in order, several at a time, as decoders let other threads run; return UnreadablePhotoErrors.
+    """Decode all photos with several threads; yield the pixels, or the error, of each in order.
 
-    With `progress`, a bar on a terminal shows how far it is.
+    `progress` shows a progress bar on a terminal.
     """
 
     def read(position: int) -> NDArray[np.uint8] | UnreadablePhotoError:
@@ -127,7 +127,7 @@ def read_all(
             return error
 
     positions = iter(tqdm(range(len(source.names)), "reading photos", leave=False, disable=None if progress else True))
-    # Here, because what is ignored is ignored in all threads: remarks on odd files, which are decoded or listed.
+    # Outside the threads, because warning filters apply to all of them. Pillow warns of files that it still decodes.
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")
         while chunk := list(islice(positions, CHUNK)):

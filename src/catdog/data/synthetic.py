@@ -1,8 +1,8 @@
-"""Draws cats and dogs, so that everything can be tried without a download.
+"""Synthetic cats and dogs, for trying everything without a download.
 
-They differ as real ones do, in ears, eyes, muzzle, nose, whiskers and tongue. Everything else (pose, scale, colours,
-ground, things in front, noise) is drawn alike for both. Light fur on dark ground is as frequent as dark fur on light
-ground, so the mean cat and the mean dog are nearly the same picture.
+The classes differ in ears, eyes, muzzle, nose, whiskers and tongue. Everything else (pose, scale, colours, background,
+occluders, noise) has the same distribution in both. Light fur on a dark background is as frequent as dark fur on a
+light one, so the mean cat and the mean dog are nearly the same image.
 """
 
 import cmath
@@ -17,15 +17,15 @@ from PIL import Image, ImageDraw
 
 from catdog.errors import check_whole_number
 
-VERSION = 1  # of the drawings: to be raised when any pixel changes
+VERSION = 1  # increase it when any pixel changes, so that stores are rebuilt
 
 Color = tuple[int, ...]
 Points = list[tuple[float, float]]  # in units of the head's radius, from its centre
-Shape = tuple[Points, Color, float]  # a line of this width; of width 0, a polygon
+Shape = tuple[Points, Color, float]  # the last is the line width; 0 means a filled polygon
 
 
 class SyntheticSource:
-    """`count` drawn photos, the first half cats, each a function of `seed` and its number alone.
+    """`count` synthetic photos, the first half cats; each depends only on `seed` and its index.
 
     Raises:
         InputError: `count` is below 2, or `seed` below 0.
@@ -41,22 +41,22 @@ class SyntheticSource:
         self.names = [f"{self.class_names[label]}/{position:06d}" for position, label in enumerate(self.labels)]
 
     def fingerprint(self) -> Iterator[str]:
-        """Yield the seed, the number of drawings and the version of the code that draws them."""
+        """Yield the seed, the number of photos and the version of the drawing code."""
         yield f"{self.seed}\0{len(self.names)}\0{VERSION}"
 
     def read(self, index: int, image_size: int) -> NDArray[np.uint8]:
         """Draw one photo; see `PhotoSource.read`."""
         rng = np.random.default_rng([self.seed, index])
-        photo = draw_photo(rng, is_dog=bool(self.labels[index]), image_size=2 * image_size)  # resized as a photo is
+        photo = draw_photo(rng, is_dog=bool(self.labels[index]), image_size=2 * image_size)  # resized like real photos
         pixels = np.asarray(photo.resize((image_size, image_size), Image.Resampling.BILINEAR))
         noise = rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(rng.uniform(4, 16))  # grey levels
         return (pixels + noise).clip(0, 255).astype(np.uint8)
 
 
 def draw_photo(rng: Generator, is_dog: bool, image_size: int) -> Image.Image:
-    """Draw one RGB picture of `image_size` pixels square, without noise."""
+    """Draw one RGB image, (image_size, image_size), without noise."""
     light_fur = rng.random() < 0.5
-    photo = _ground(rng, image_size, (0.08, 0.4) if light_fur else (0.6, 0.92))
+    photo = _background(rng, image_size, (0.08, 0.4) if light_fur else (0.6, 0.92))
     draw = ImageDraw.Draw(photo)
     left, top = image_size * rng.uniform(0.3, 0.7), image_size * rng.uniform(0.32, 0.64)
     radius, angle = image_size * rng.uniform(0.15, 0.31), rng.normal(0, math.radians(15))
@@ -73,7 +73,7 @@ def draw_photo(rng: Generator, is_dog: bool, image_size: int) -> Image.Image:
             draw.line(placed, fill=color, width=max(1, round(width * radius)))
         else:
             draw.polygon(placed, fill=color)
-    for _ in range(rng.integers(0, 4)):  # things in front
+    for _ in range(rng.integers(0, 4)):  # occluders
         color = _color(rng, (0.1, 0.9))
         start = rng.uniform(0, image_size, 2)
         if rng.random() < 0.5:
@@ -84,8 +84,8 @@ def draw_photo(rng: Generator, is_dog: bool, image_size: int) -> Image.Image:
     return photo
 
 
-def _ground(rng: Generator, image_size: int, lightness: tuple[float, float]) -> Image.Image:
-    """Draw a slanting gradient with blots and stripes."""
+def _background(rng: Generator, image_size: int, lightness: tuple[float, float]) -> Image.Image:
+    """Draw a linear gradient in a random direction, with ellipses and stripes."""
     left, right = np.array([_color(rng, lightness), _color(rng, lightness)])
     turn = rng.uniform(0, 2 * math.pi)
     steps = np.linspace(-0.5, 0.5, 16)  # drawn small and enlarged, which is much faster
@@ -109,14 +109,14 @@ def _color(rng: Generator, lightness: tuple[float, float], saturation: tuple[flo
 
 
 def _ellipse(x: float, y: float, a: float, b: float, tilt: float = 0) -> Points:
-    """Outline an ellipse around (x, y) with half-axes a and b, tilted clockwise by `tilt` radians."""
+    """Compute the outline of an ellipse at (x, y) with semi-axes a and b, rotated clockwise by `tilt` radians."""
     turns = np.linspace(0, 2 * math.pi, 28, endpoint=False)
     outline = complex(x, y) + (a * np.cos(turns) + 1j * b * np.sin(turns)) * cmath.rect(1, tilt)
     return [(point.real, point.imag) for point in outline.tolist()]
 
 
 def _cat(rng: Generator, fur: Color, detail: Color, inner: Color, shade: Color) -> Iterator[Shape]:
-    """Pointed ears, slit eyes, a small nose, whiskers."""
+    """Yield pointed ears, slit pupils, a small nose and whiskers, back to front."""
     tip = rng.uniform(1.35, 1.7)  # the ears' height
     for side in (-1, 1):
         spread = rng.uniform(0.72, 0.95)
@@ -136,7 +136,7 @@ def _cat(rng: Generator, fur: Color, detail: Color, inner: Color, shade: Color) 
 
 
 def _dog(rng: Generator, fur: Color, detail: Color, inner: Color, _: Color) -> Iterator[Shape]:
-    """Floppy ears, round eyes, a long muzzle with a large nose, mostly the tongue out."""
+    """Yield floppy ears, round pupils, a long muzzle with a large nose and often a tongue, back to front."""
     yield _ellipse(0, -0.05, 0.92, 1.0), fur, 0
     for side in (-1, 1):
         yield _ellipse(side * rng.uniform(0.9, 1.05), 0.1, 0.3, rng.uniform(0.7, 0.95), -side * 0.25), inner, 0

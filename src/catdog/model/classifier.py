@@ -1,4 +1,4 @@
-"""CatDogClassifier: the network with its loss, metrics and optimizer."""
+"""CatDogClassifier: network, loss, metrics and optimizer."""
 
 import math
 from collections import defaultdict
@@ -19,34 +19,35 @@ from catdog.model.network import FullyConnected
 from catdog.model.optimization import OPTIMIZERS, build_optimizer
 
 Batch = tuple[Tensor, Tensor]  # images, labels
-CROP = 0.9  # of the image's side, of test-time augmentation
-FIT_BATCHES = 100  # of training images, that features are fitted to: 3,200 images of the exercise's batches
+CROP = 0.9  # side of a test-time crop, as a fraction of the image's side
+FIT_BATCHES = 100  # training batches that the features are fitted to: 3,200 images at the default batch size
 
 
 class CatDogClassifier(LightningModule):
     """Fully connected networks of any depth, trained with binary cross-entropy.
 
     A batch is (images, labels): float32 (batch, 3, image_size, image_size) in [-1, 1], and float32 (batch,), 0 or 1.
-    Metrics are logged once per epoch as `train/loss`, `train/acc`, `val/loss` and so on. Several replicas learn side by
-    side from the same batches, each from its own initial weights and by its own loss; logged are then their means, and
-    their standard deviations as `val/acc_sd` and so on.
+    Metrics are logged once per epoch as `train/loss`, `train/acc`, `val/loss` and so on. Replicas are independent
+    networks trained on the same batches, each with its own initial weights and loss. With several, the mean of a metric
+    is logged, and its standard deviation as `val/acc_sd` and so on.
 
     Args:
-        hidden, image_size: of the networks, see `FullyConnected`.
-        whitening, hog: likewise; fitted to training images at the start of the first `Trainer.fit`.
+        hidden, image_size: see `FullyConnected`.
+        whitening, hog: see `FullyConnected`; fitted to training images at the start of the first `Trainer.fit`.
         replicas: number of networks.
         lr: learning rate.
-        optimizer: name of a class in `torch.optim`; `weight_decay` is its own, if it has one.
-        schedule: of the learning rate: "constant", or "cosine": it falls to 0 along half a cosine.
-        test_time_augmentation: test and predict with the mean probability over torchvision's `ten_crop` of a photo.
-        class_names: names of class 0 and class 1; a data module that has names overrides them.
-        seed: of the initial weights; the replicas' are seed, seed + 1, seed + 2 …
+        optimizer: name of a class in `torch.optim`.
+        weight_decay: the optimizer's; must be 0 if it has none.
+        schedule: learning rate schedule, "constant" or "cosine" (annealed to 0).
+        test_time_augmentation: True to test and predict with the mean probability over torchvision's `ten_crop`.
+        class_names: names of class 0 and class 1; the data module's replace them, if it has any.
+        seed: seed of the initial weights; replicas use seed, seed + 1, seed + 2 …
 
     Attributes:
-        replica_metrics: last logged metrics, float32 (replicas,), and `val/dead`: 1 where the output is constant.
+        replica_metrics: last metrics of each replica, float32 (replicas,); `val/dead` is 1 if its output is constant.
 
     Raises:
-        InputError: an argument makes no sense.
+        InputError: an argument is invalid.
     """
 
     def __init__(
@@ -74,17 +75,17 @@ class CatDogClassifier(LightningModule):
         self.save_hyperparameters(logger=False)
         self.seeds = range(seed, seed + replicas)
         self.network = FullyConnected(image_size, hidden, self.seeds, whitening, hog)
-        self.metrics = build_metrics()  # of one replica and split at a time
+        self.metrics = build_metrics()  # reused for each replica and split
         self.replica_metrics: dict[str, Tensor] = {}
-        self._outputs: dict[str, list[Batch]] = defaultdict(list)  # logits and labels of an epoch of a split
+        self._outputs: dict[str, list[Batch]] = defaultdict(list)  # by split: an epoch's logits and labels
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute the logits of class 1: (batch,) of one replica, (replicas, batch) of several."""
+        """Compute the logits of class 1: (batch,) for one replica, (replicas, batch) for several."""
         logits = self.logits(images)
         return logits[0] if len(self.seeds) == 1 else logits
 
     def logits(self, images: Tensor) -> Tensor:
-        """Compute the logits of class 1 as they are tested, (replicas, batch)."""
+        """Compute the logits of class 1, (replicas, batch), with test-time augmentation if it is on."""
         if not self.hparams["test_time_augmentation"]:
             return self.network(images)
         crops = ten_crop(images, [round(CROP * images.shape[3])] * 2)
@@ -92,38 +93,38 @@ class CatDogClassifier(LightningModule):
         return mean_logits(torch.stack([self.network(view) for view in views]), dim=0)
 
     def on_fit_start(self) -> None:
-        """Take the data module's class names, and fit the features to training images unless a checkpoint did."""
+        """Copy the data module's class names, and fit the features unless they were loaded from a checkpoint."""
         datamodule = getattr(self.trainer, "datamodule", None)
         self.hparams["class_names"] = getattr(datamodule, "class_names", self.hparams["class_names"])
         if not self.network.fitted:
             self.trainer.fit_loop.setup_data()
             batches = islice(cast(Any, self.trainer.train_dataloader), FIT_BATCHES // self.trainer.world_size)
             images = torch.cat([batch[0].float() for batch in batches])
-            gathered = cast(Tensor, self.all_gather(images.to(self.device)))  # by every process the same
+            gathered = cast(Tensor, self.all_gather(images.to(self.device)))  # the same in every process
             self.network.fit(gathered.view(-1, *images.shape[1:]).cpu())
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute the loss."""
+        """Compute the training loss."""
         return self._shared_step(batch, batch_idx, self.network(batch[0]), "train")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute the loss as in training, without test-time augmentation."""
+        """Compute the validation loss, without test-time augmentation."""
         return self._shared_step(batch, batch_idx, self.network(batch[0]), "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute the loss."""
+        """Compute the test loss."""
         return self._shared_step(batch, batch_idx, self.logits(batch[0]), "test")
 
     def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:
-        """Compute the probability of class 1, shaped as `forward`, of a batch with or without labels."""
+        """Compute the probability of class 1, shaped like `forward`'s result; labels may be missing."""
         return self(batch if isinstance(batch, Tensor) else batch[0]).sigmoid()
 
     def _shared_step(self, batch: Batch, batch_idx: int, logits: Tensor, split: str) -> Tensor:
-        """Compute the sum of the replicas' mean losses, so that no gradient depends on another replica."""
+        """Compute the sum over replicas of the batch's mean loss: a sum keeps their gradients independent."""
         if batch_idx == 0:
-            self._outputs.pop(split, None)  # of an epoch that was interrupted
+            self._outputs.pop(split, None)  # left by an interrupted epoch
         labels = batch[1].to(logits.dtype)
-        # Metrics are updated once per epoch: an update of theirs takes as long as the training step of a small net.
+        # Metrics are updated once per epoch, because an update takes as long as a small net's training step.
         self._outputs[split].append((logits.detach().float(), labels))
         return cross_entropy(logits, labels) / len(labels)
 
@@ -139,11 +140,11 @@ class CatDogClassifier(LightningModule):
         """Log the test metrics."""
         self._log_metrics("test")
 
-    @torch.inference_mode(False)  # else the metrics' states could not be used in training after a test
+    @torch.inference_mode(False)  # else the metric states would be inference tensors, unusable in later training
     def _log_metrics(self, split: str) -> None:
-        """Log each metric's mean over the replicas, and their standard deviation where there are several."""
+        """Log each metric's mean over the replicas, and its standard deviation if there are several."""
         if not (batches := self._outputs.pop(split, [])):
-            return  # a subclass has steps of its own
+            return  # a subclass overrides the steps
         logits, labels = (torch.cat(column, dim=-1) for column in zip(*batches, strict=True))
         if split == "val" and len(labels) > 1:
             self.replica_metrics["val/dead"] = (logits == logits[:, :1]).all(dim=1).cpu().float()
@@ -158,7 +159,7 @@ class CatDogClassifier(LightningModule):
                 self.log(f"{split}/{name}_sd", values.std(), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """Build the optimizer, and a scheduler by step where the learning rate is to change."""
+        """Build the optimizer and, unless the learning rate is constant, a scheduler that acts every step."""
         options = self.hparams
         optimizer = build_optimizer(self.network, options["optimizer"], options["lr"], options["weight_decay"])
         if options["schedule"] == "constant":

@@ -1,4 +1,4 @@
-"""Fixed features that a network may see instead of pixels: whitened principal components, and HOG."""
+"""Fixed input features: PCA whitening, and histograms of oriented gradients (HOG)."""
 
 import math
 
@@ -8,24 +8,24 @@ from torch.nn import functional
 
 from catdog.errors import InputError
 
-POWER_ITERATIONS, OVERSAMPLING = 3, 16  # of the randomized PCA; extra components make those kept nearly exact
-ORIENTATIONS = 8  # bins of HOG, over half a turn
-CELL = 4  # pixels: height and width of a HOG cell
-FAINT = 0.02  # gradient strength, in image units, that HOG's normalization leaves faint
-ROUNDING = 0.01  # added to HOG's shares, because near 0 a square root magnifies rounding errors
+POWER_ITERATIONS, OVERSAMPLING = 3, 16  # of the randomized PCA; both make it nearly exact
+ORIENTATIONS = 8  # HOG bins over 180°
+CELL = 4  # height and width of a HOG cell, in pixels
+NORM_EPSILON = 0.02  # added to HOG's block norms, so that noise in flat regions is not amplified
+SQRT_EPSILON = 0.01  # added before HOG's square root, which magnifies rounding errors near 0
 
 
 class Whitening(nn.Module):
-    """PCA whitening: a fixed linear layer that subtracts the mean, rotates to principal components and rescales them.
+    """PCA whitening as a fixed linear layer: subtract the mean, project to principal components, rescale them.
 
-    A component of variance v is divided by √(v + ε), where ε is `epsilon` times the mean variance of a value;
-    Hyvärinen, Hurri & Hoyer (2009), Natural Image Statistics, chapter 5. Gradient descent learns strong components
-    first, and those of photos are brightness and its slopes; whitening gives the weak ones the same chance.
+    A component of variance v is divided by √(v + ε), where ε is `epsilon` times the mean variance of the inputs;
+    Hyvärinen, Hurri & Hoyer (2009), Natural Image Statistics, chapter 5. Gradient descent learns along components of
+    large variance first. In photos these are brightness and its gradients; whitening equalizes the variances.
 
     Args:
         inputs: values per photo.
-        components: how many are kept, strongest first.
-        epsilon: regularization of weak components.
+        components: number of components kept, by decreasing variance.
+        epsilon: regularization, relative to the mean variance.
     """
 
     weight: Tensor  # float32 (components, inputs), 0 until fitted
@@ -37,22 +37,22 @@ class Whitening(nn.Module):
         self.fitted = False
         self.register_buffer("weight", torch.zeros(components, inputs))
         self.register_buffer("bias", torch.zeros(components))
-        self.register_load_state_dict_post_hook(Whitening.note_loaded)
+        self.register_load_state_dict_post_hook(Whitening._update_fitted)
 
     def forward(self, values: Tensor) -> Tensor:
         """Whiten (batch, inputs) to (batch, components).
 
         Raises:
-            InputError: the whitening was never fitted.
+            InputError: `fit` was never called.
         """
         if not self.fitted:
             raise InputError("the whitening was never fitted; Trainer.fit does it, or call network.fit(images)")
         return functional.linear(values, self.weight, self.bias)
 
     def fit(self, values: Tensor) -> None:
-        """Find the components of float32 (photos, inputs), each with its largest coefficient positive.
+        """Fit mean and components to float32 (photos, inputs); signs make each largest coefficient positive.
 
-        Uses the randomized method of Halko, Martinsson & Tropp (2011), as the exact one is slow with many pixels.
+        The PCA is randomized (Halko, Martinsson & Tropp, 2011), because an exact one is slow for many inputs.
 
         Raises:
             InputError: there are fewer photos than components.
@@ -66,7 +66,7 @@ class Whitening(nn.Module):
         mean = values.mean(0)
         values = values - mean
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # of the method's own draws: nets of all seeds share the components
+            torch.manual_seed(0)  # the randomized PCA's: the components do not depend on the net's seed
             rank = min(components + OVERSAMPLING, *values.shape)
             _, singular, axes = torch.pca_lowrank(values, rank, center=False, niter=POWER_ITERATIONS)
         axes, singular = axes.T[:components], singular[:components]
@@ -79,23 +79,23 @@ class Whitening(nn.Module):
         self.bias.copy_(-weight @ mean)
         self.fitted = True
 
-    def note_loaded(self, *_: object) -> None:
-        """Set `fitted` after a state was loaded."""
+    def _update_fitted(self, *_: object) -> None:
+        """Set `fitted` from the weights just loaded."""
         self.fitted = bool(self.weight.any())
 
 
 def hog_size(image_size: int) -> int:
-    """Number of values that `hog` gives for an image."""
+    """Compute the number of HOG features of an image."""
     return ORIENTATIONS * (image_size // CELL) ** 2
 
 
 def hog(images: Tensor) -> Tensor:
-    """Histograms of oriented gradients, float32 (batch, hog_size(image_size)), from 0.1 to about 1.
+    """Compute histograms of oriented gradients, float32 (batch, hog_size(image_size)), from 0.1 to about 1.
 
-    In every cell of 4 × 4 pixels, the gradient strength of each orientation as a share of all in the 3 × 3 cells
-    around it; Dalal & Triggs (2005), with the square root of the shares, as recommended there. A pixel's gradient is
-    that of its grey value and counts for the two nearest of eight orientations. All steps are continuous, so that
-    exported programs, which round otherwise, agree.
+    Each cell of 4 × 4 pixels has a histogram of gradient magnitudes over eight orientations, normalized by the norm of
+    the surrounding 3 × 3 cells, with the square root of Dalal & Triggs (2005). Gradients are of the grey value; each
+    votes for its two nearest orientations. All steps are continuous, so small rounding differences, as in exported
+    programs, stay small.
 
     Args:
         images: float32 (batch, 3, image_size, image_size).
@@ -103,11 +103,11 @@ def hog(images: Tensor) -> Tensor:
     padded = functional.pad(images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     across = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
     down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
-    turn = torch.atan2(down, across) * (ORIENTATIONS / math.pi)  # in units of a bin
+    orientation = torch.atan2(down, across) * (ORIENTATIONS / math.pi)  # in units of a bin
     bins = torch.arange(ORIENTATIONS, device=images.device).view(1, -1, 1, 1)
-    distance = (turn - bins + ORIENTATIONS / 2).remainder(ORIENTATIONS) - ORIENTATIONS / 2
+    distance = (orientation - bins + ORIENTATIONS / 2).remainder(ORIENTATIONS) - ORIENTATIONS / 2
     votes = (across.square() + down.square()).sqrt() * (1 - distance.abs()).clamp(min=0)
     cells = functional.avg_pool2d(votes, CELL)
     energy = functional.pad(cells.square().sum(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    around = functional.avg_pool2d(energy, 3, stride=1).sqrt()
-    return (cells / (around + FAINT) + ROUNDING).sqrt().flatten(1)
+    block_norm = functional.avg_pool2d(energy, 3, stride=1).sqrt()
+    return (cells / (block_norm + NORM_EPSILON) + SQRT_EPSILON).sqrt().flatten(1)

@@ -1,4 +1,4 @@
-"""A run: training, testing, checkpoints and the record."""
+"""Training and testing of one run, its checkpoints and its record."""
 
 from catdog.training.callbacks import RunCheckpoint as RunCheckpoint
 from catdog.training.run import run as run

@@ -1,4 +1,4 @@
-"""The record of a run: metrics.json, predictions.csv, the figure, the dashboard."""
+"""Record of a run: metrics.json, predictions.csv, learning curves, TensorBoard dashboard."""
 
 import json
 import logging
@@ -26,13 +26,13 @@ from catdog.training.run_folder import METRICS
 
 logger = logging.getLogger(__name__)
 
-MOST_WEIGHT_PICTURES = 64  # in TensorBoard
+MAX_WEIGHT_IMAGES = 64  # in TensorBoard
 
 
 def prepare_data(data: CatDogDataModule, folder: Path, is_first: bool) -> None:
-    """Decode and split the photos; the first process lists those that cannot be read, and tells what is wrong."""
+    """Decode and split the photos; the first process writes unreadable.csv and logs the data warnings."""
     data.prepare_data()
-    if is_first and (unreadable := data.store.unreadable):  # before setup, as too many of them end the run
+    if is_first and (unreadable := data.store.unreadable):  # before setup(), which raises if there are too many
         write_atomically(folder / "unreadable.csv", csv_text(("path", "reason"), unreadable.items()))
         logger.warning("%d unreadable photos are left out; %s lists them", len(unreadable), folder / "unreadable.csv")
     data.setup()
@@ -44,16 +44,16 @@ def summarize(
     model: LightningModule, data: CatDogDataModule, history: Sequence[dict[str, Any]], steps: Sequence[int],
     tested: dict[str, list[float]], probabilities: Tensor,
 ) -> dict[str, Any]:  # fmt: skip
-    """Summarize the result: of each replica its own, and their means; times are in seconds.
+    """Build the record: each replica's results and their means; times are in seconds.
 
-    `history` is RunCheckpoint's; `steps` are those whose weights were tested, `tested` the metrics of the test, and
-    `probabilities`, (replicas, tested photos), of class 1. A part's baseline is the share of its larger class.
+    `history` is RunCheckpoint's `rows`, `steps` each replica's step of the tested weights, `tested` the test metrics,
+    `probabilities` of class 1 (replicas, tested photos). A part's `baseline` is the share of its majority class.
     """
     seeds, hidden = seeds_of(model), list(model.hparams.get("hidden", []))
     labels = data.test.labels[: probabilities.shape[1]]
     correct = ((probabilities > 0.5) == (labels > 0.5)).double().numpy()
     replicas = [
-        {"seed": seed, **_training_of(number, history, steps[number]), **_results_of(number, tested, correct)}
+        {"seed": seed, **_training_result(number, history, steps[number]), **_test_result(number, tested, correct)}
         for number, seed in enumerate(seeds)
     ]
     parts = {name: getattr(data, name) for name in ("train", "val", "test")}
@@ -76,24 +76,24 @@ def summarize(
         "test/acc_sd": stdev(replica["test/acc"] for replica in replicas) if len(seeds) > 1 else None,
         "test/acc_interval": mean_accuracy(correct)[1:] if min(correct.shape) > 1 else replicas[0]["test/acc_interval"],
         "seconds_per_epoch": median(row["seconds"] for row in history if "seconds" in row),
-        "history": [_means(own) for own in zip(*(replica["history"] for replica in replicas), strict=True)],
+        "history": [_means(rows) for rows in zip(*(replica["history"] for replica in replicas), strict=True)],
         "replicas": replicas,
         **environment(),
     }
 
 
-def _training_of(replica: int, history: Sequence[dict[str, Any]], step: int) -> dict[str, Any]:
-    """Select a replica's history, and its validation at the training step whose weights were tested, if any."""
-    rows = [{key: own[replica] if isinstance(own, list) else own for key, own in row.items()} for row in history]
+def _training_result(replica: int, history: Sequence[dict[str, Any]], step: int) -> dict[str, Any]:
+    """Select a replica's history, and its validation metrics, if any, at the step of the tested weights."""
+    rows = [{key: x[replica] if isinstance(x, list) else x for key, x in row.items()} for row in history]
     at_test = next((row for row in rows if row["step"] == step), {})
     validation = {name: value for name, value in at_test.items() if name.startswith("val")}
     return {"tested_epoch": at_test.get("epoch"), "tested_step": step, **validation, "history": rows}
 
 
-def _results_of(replica: int, tested: dict[str, list[float]], correct: NDArray[np.float64]) -> dict[str, Any]:
-    """Select a replica's metrics of the test, and make the interval of its accuracy, if there are predictions."""
-    own = correct[replica]
-    interval = wilson_interval(int(own.sum()), len(own)) if len(own) else None
+def _test_result(replica: int, tested: dict[str, list[float]], correct: NDArray[np.float64]) -> dict[str, Any]:
+    """Select a replica's test metrics, and compute its accuracy's Wilson interval if there are predictions."""
+    hits = correct[replica]
+    interval = wilson_interval(int(hits.sum()), len(hits)) if len(hits) else None
     return {name: values[replica] for name, values in tested.items()} | {"test/acc_interval": interval}
 
 
@@ -101,7 +101,7 @@ def save(
     folder: Path, metrics: dict[str, Any], model: LightningModule, data: CatDogDataModule, trainer: Trainer,
     probabilities: Tensor,
 ) -> None:  # fmt: skip
-    """Write all files of a finished run, `metrics.json` last; for the arguments see `summarize`, for `metrics` too."""
+    """Write all files of a finished run, `metrics.json` last; `metrics` and `probabilities` are as in `summarize`."""
     rows = (
         (name, int(label), seed, probability)
         for seed, own in zip(seeds_of(model), probabilities.tolist(), strict=True)
@@ -115,7 +115,7 @@ def save(
 
 
 def _means(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Average every metric that all rows have, and what they have in common besides."""
+    """Average every number that all rows have, except the seed."""
     names = [name for name, value in rows[0].items() if isinstance(value, int | float) and name != "seed"]
     return {name: mean(row[name] for row in rows) for name in names if all(name in row for row in rows)}
 
@@ -123,20 +123,20 @@ def _means(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 def _fill_dashboard(
     model: LightningModule, data: CatDogDataModule, trainer: Trainer, metrics: dict[str, Any], probabilities: Tensor
 ) -> None:
-    """Add graph, first layer, mistakes, and hyperparameters with the result, to the trainer's first TensorBoardLogger.
+    """Log graph, first-layer weights, mistakes and hyperparameters with the result to the trainer's TensorBoardLogger.
 
-    `metrics` is the run's record; probabilities of class 1 for the tested photos are (replicas, photos).
+    `metrics` and `probabilities` are as in `summarize`.
     """
     tensorboard = next(logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
     writer, steps = tensorboard.experiment, metrics["steps"]
-    # Several runs side by side, on the CUSTOM SCALARS tab; tags are patterns, and there is val/acc_sd too.
+    # Charts of the CUSTOM SCALARS tab. Tags are regular expressions: `$` excludes val/acc_sd.
     charts = {"train loss": ["Multiline", ["train/loss$"]], "validation accuracy": ["Multiline", ["val/acc$"]]}
     writer.add_custom_scalars({"learning curves": charts})
     if isinstance(model, CatDogClassifier):
         network, size = model.network.cpu().float(), data.image_size
         writer.add_graph(network, torch.zeros(1, 3, size, size))
         weights = network.input_weights.flatten(0, 1)
-        for unit, picture in enumerate(plots.weight_pictures(weights[:MOST_WEIGHT_PICTURES], size), start=1):
+        for unit, picture in enumerate(plots.weight_pictures(weights[:MAX_WEIGHT_IMAGES], size), start=1):
             writer.add_image(f"first_layer/unit_{unit}", picture, steps)
     tested = probabilities.shape[1]
     if tested:

@@ -1,4 +1,4 @@
-"""One run: fit, test, leave the record."""
+"""One run: fit, test, write the record."""
 
 import logging
 import time
@@ -13,7 +13,7 @@ from catdog.data import CatDogDataModule, store_key
 from catdog.errors import InputError, check_choice
 from catdog.training import record
 from catdog.training.callbacks import RunCheckpoint, replica_metrics, seeds_of
-from catdog.training.run_folder import prepared, read_checkpoint
+from catdog.training.run_folder import open_run_folder, read_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -26,26 +26,26 @@ def run(
     ckpt_path: str | Path | None = None,
     test_weights: str = "best",
 ) -> dict[str, Any] | None:
-    """Train, test and record one network; everything it leaves lies in the trainer's `default_root_dir`.
+    """Train and test one network, and write its record to the trainer's `default_root_dir`.
 
-    A run of the same `config` and photos in that folder is resumed, or its record returned; a new one may resume
-    another run's `last.ckpt`, `ckpt_path`. The trainer has a RunCheckpoint and a TensorBoardLogger; another model than
-    a CatDogClassifier must log `val/loss` and `val/acc` and test `test/acc`. The "best" weights have the lowest
-    validation loss. Returns the record, as in `metrics.json`, which is written last; None after `fast_dev_run`.
+    An interrupted run of the same `config` and photos in that folder is resumed; the record of a finished one is
+    returned. `ckpt_path` resumes another run's `last.ckpt`. The trainer needs a RunCheckpoint and a TensorBoardLogger.
+    A model other than CatDogClassifier must log `val/loss`, `val/acc` and `test/acc`. The "best" weights are those of
+    the lowest validation loss. Returns the record, as in `metrics.json`; None after `fast_dev_run`.
 
     Raises:
-        InputError: an argument, a folder or a checkpoint cannot be worked with.
+        InputError: an argument, the folder or a checkpoint is invalid.
     """
     folder, started = Path(trainer.default_root_dir), time.perf_counter()
     _check(trainer, folder, ckpt_path, test_weights)
     history = next(callback for callback in trainer.checkpoint_callbacks if isinstance(callback, RunCheckpoint))
     if cast(Any, trainer).fast_dev_run:
-        cast(Any, trainer).callbacks.remove(history)  # some batches of everything are to leave no trace
+        cast(Any, trainer).callbacks.remove(history)  # fast_dev_run writes no files
         trainer.fit(model, data)
         trainer.test(model, data, verbose=False)
         return None
     identity = {"config": config, "photos": store_key(data.source, data.image_size)}
-    with prepared(folder, identity, trainer.is_global_zero) as finished:
+    with open_run_folder(folder, identity, trainer.is_global_zero) as finished:
         if finished is not None:
             logger.info("finished before: %s", folder)
             return finished
@@ -55,7 +55,7 @@ def run(
         metrics = record.summarize(model, data, history.rows, steps, tested, probabilities)
         metrics |= {"accelerator": trainer.strategy.root_device.type, "config": config}
         metrics["seconds"] = time.perf_counter() - started
-        if trainer.is_global_zero:  # one of several processes writes
+        if trainer.is_global_zero:  # only one process writes
             record.save(folder, metrics, model, data, trainer, probabilities)
         return metrics
 
@@ -74,16 +74,16 @@ def _check(trainer: Trainer, folder: Path, ckpt_path: str | Path | None, test_we
 def _fit(
     trainer: Trainer, model: LightningModule, data: CatDogDataModule, folder: Path, ckpt_path: str | Path | None
 ) -> None:
-    """Train, from the folder's last checkpoint or the given one, if any.
+    """Train, resuming from the folder's last checkpoint or else from `ckpt_path`, if there is one.
 
     Raises:
-        InputError: that is of another network, or of one that was trained with other hyperparameters.
+        InputError: the checkpoint has other hyperparameters, or is not from a run.
     """
-    for path in folder.glob("hpc_ckpt_*"):  # Lightning's, of mid-epoch, which it would load unasked, in testing too
+    for path in folder.glob("hpc_ckpt_*"):  # mid-epoch checkpoints, which Lightning would load even for testing
         path.unlink(missing_ok=True)
     last = folder / "checkpoints" / "last.ckpt"
     if last.is_file() and trainer.max_steps == -1:
-        # With max_steps, Lightning 2.6 would give an epoch that has ended one batch more, so training starts again.
+        # Not with max_steps: Lightning 2.6 would repeat a batch after a finished epoch, so training restarts.
         ckpt_path = last
     checkpoint = {} if ckpt_path is None else read_checkpoint(ckpt_path)
     if checkpoint and "RunCheckpoint" not in checkpoint.get("callbacks", ()):
@@ -98,11 +98,11 @@ def _fit(
 def _test(
     trainer: Trainer, model: LightningModule, data: CatDogDataModule, best: RunCheckpoint | None
 ) -> tuple[list[int], dict[str, list[float]], Tensor]:
-    """Test the best weights, or the last ones.
+    """Test the weights from `best`, or else the last ones.
 
     Returns:
-        Of each replica the training step of these weights; its metrics; and the probabilities of the tested photos,
-        float32 (replicas, photos), no photos if the module has no `predict_step`.
+        Each replica's step of the tested weights, the test metrics, and the probabilities of class 1, float32
+        (replicas, photos); with 0 photos if the module has no `predict_step`.
     """
     replicas = len(seeds_of(model))
     steps = best.load_best(trainer, model) if best else [trainer.global_step] * replicas

@@ -1,4 +1,4 @@
-"""The folder of a run: prepared, resumed, and its checkpoints read."""
+"""Folder of a run: its lock, its identity and its checkpoints."""
 
 import json
 import time
@@ -14,26 +14,26 @@ from catdog.errors import InputError
 from catdog.files import OUTCOME, read_json, write_atomically
 
 METRICS = "metrics.json"
-IDENTITY = "identity.json"  # what the result depends on: the configuration and the photos
-PATIENCE = 60.0  # seconds that other processes wait for the first one to prepare the folder
+IDENTITY = "identity.json"  # everything that the result depends on: the configuration and the photos
+PREPARE_TIMEOUT = 60.0  # seconds that other processes wait for the first one to prepare the folder
 
 
 @contextmanager
-def prepared(folder: Path, identity: dict[str, Any], is_first: bool) -> Iterator[dict[str, Any] | None]:
-    """Hold a run's folder while working in it; give the record of a run that was finished in it before, or None.
+def open_run_folder(folder: Path, identity: dict[str, Any], is_first: bool) -> Iterator[dict[str, Any] | None]:
+    """Lock and prepare a run's folder; yield the record if this run was finished in it before, else None.
 
-    A run is the same if its identity, all that the result depends on, is the same JSON. The first of several processes
-    prepares the folder for all.
+    Two runs are the same if their identities are equal as JSON. Only the first process locks and prepares; the others
+    wait for it.
 
     Raises:
-        InputError: the folder holds another run, with which nothing is to be mixed.
+        InputError: the folder holds a run with another identity.
     """
     identity = json.loads(json.dumps(identity, default=str))
     if not is_first:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + PREPARE_TIMEOUT
         while read_json(folder / IDENTITY) != identity:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the first process did not prepare '{folder}' within {PATIENCE:.0f} s")
+                raise TimeoutError(f"the first process did not prepare '{folder}' within {PREPARE_TIMEOUT:.0f} s")
             time.sleep(0.05)
         yield read_json(folder / METRICS)
         return
@@ -51,18 +51,18 @@ def prepared(folder: Path, identity: dict[str, Any], is_first: bool) -> Iterator
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Load a checkpoint of catdog into the processor's memory.
+    """Load a checkpoint of catdog on the CPU.
 
     Raises:
-        InputError: there is no such file, or it is no whole checkpoint of catdog.
+        InputError: the file is missing, damaged or not a checkpoint of catdog.
     """
     if not Path(path).is_file():
         raise InputError(f"no file at '{path}'; give a checkpoint, such as RUN/checkpoints/best.ckpt")
     try:
-        # Weights only: a pickle that would run code is refused by the loader, before it runs any.
+        # weights_only: the loader refuses a pickle that would run code.
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         _ = checkpoint["hyper_parameters"], checkpoint["state_dict"]
-    except Exception as error:  # whatever a file that is no checkpoint makes the loader raise
+    except Exception as error:  # the loader raises many kinds for a file that is no checkpoint
         raise InputError(
             f"'{path}' is no whole checkpoint of catdog ({type(error).__name__}); if it was cut short, delete it and "
             "repeat the run's command"
