@@ -41,7 +41,7 @@ def largest_contributions(model: Predictor, pixels: Tensor, most: int = 8) -> li
     """Find the first-layer units of all replicas with the largest contributions to the logit, the largest first.
 
     Pixels are uint8 (3, image_size, image_size). Without hidden layers a network is one unit, which gives the logit.
-    Returns of each: replica, unit, contribution (positive for class 1), weights as a picture (grey is 0).
+    Returns for each unit: replica, index, contribution (positive for class 1), weights as a picture (grey is 0).
     """
     images, network = to_images(pixels[None].float()), model.classifier.network
     layers = contributions(model.classifier, images)
@@ -54,7 +54,7 @@ def largest_contributions(model: Predictor, pixels: Tensor, most: int = 8) -> li
 
 
 def plain(text: str) -> str:
-    """Escape a text for Markdown, and unprintable characters as in Python."""
+    """Escape a text for Markdown; names with unprintable characters get Python's escapes first."""
     return re.sub(f"([{re.escape(punctuation)}])", r"\\\1", shown(text))
 
 

@@ -103,7 +103,7 @@ def _calibration(axes: Axes, probabilities: Tensor, labels: Tensor, one: Mapping
     """Draw the share of class 1 against its predicted probability; bars show the photos per bin."""
     values = probabilities.numpy()
     weights = (np.ones(len(values)), values, labels.numpy())
-    sums = np.array([np.histogram(values, BINS, (0, 1), weights=values_of_bin)[0] for values_of_bin in weights])
+    sums = np.array([np.histogram(values, BINS, (0, 1), weights=weight)[0] for weight in weights])
     (filled,) = sums[0].nonzero()
     photos, means, ones = sums[:, filled]
     intervals = [wilson_interval(int(one), int(count)) for one, count in zip(ones, photos, strict=True)]

@@ -52,8 +52,8 @@ def inspect_run(folder: str | Path, out: str | Path | None = None, seed: int | N
     """Write the inspection page of one network of a finished run; return its path.
 
     Args:
-        folder: that of the run.
-        out: folder of the page; None: the run's.
+        folder: folder of the run.
+        out: folder of the page; None: the folder of the run.
         seed: of the replica to inspect; None: the first one's.
 
     Raises:

@@ -72,7 +72,7 @@ class Report:
         if self.verdicts and len({(run["split_seed"], run["fold"]) for run in runs}) == 1:
             lines += ["", "All runs share one split: this holds for its training photos; data.fold=0,1,… tries others."]
         if any(run["replicas"] > 1 for run in runs):
-            lines += ["", "Replicas count as seeds: own initial weights, but the split and batch order of their run."]
+            lines += ["", "Replicas count as seeds: they differ in initial weights, but share split and batch order."]
         return "\n".join([to_markdown(self.rows), *lines, ""])
 
     def save(self, folder: Path) -> None:
