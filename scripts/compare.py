@@ -1,4 +1,4 @@
-"""Compare runs: `python scripts/compare.py FOLDER…` makes table, figure and verdict of all runs below the folders."""
+"""Compare runs: `python scripts/compare.py FOLDER…` writes table, figure and verdicts of all runs below the folders."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Show a trained net: `python scripts/demo.py RUN` serves a page on this machine that photos can be dropped on."""
+"""Show a trained net: `python scripts/demo.py RUN` serves a local page that takes photos."""
 
 import argparse
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Evaluate a run: `python scripts/evaluate.py RUN` measures its tested weights on its test part.
+"""Evaluate a run: `python scripts/evaluate.py RUN` measures its tested weights on its test set.
 
-Leaves evaluation.png (confusion matrix, ROC and precision-recall curves, calibration), mistakes.png (the photos that
-it is most confidently wrong about) and evaluation.json (all numbers, and what they were measured on).
+Writes evaluation.png (confusion matrix, ROC and precision-recall curves, calibration), mistakes.png (the most
+confident wrong predictions) and evaluation.json (all measures, with the photos and versions behind them).
 """
 
 import argparse
@@ -15,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", metavar="RUN|CHECKPOINT", help="a finished run's folder, or a checkpoint's file")
     parser.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="photos in two class sub-folders; the run's test part by default"
+        "--data", type=Path, metavar="FOLDER", help="photos in two class sub-folders; the run's test set by default"
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the files go; RUN/evaluation by default")
     arguments = parser.parse_args()

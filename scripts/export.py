@@ -1,7 +1,7 @@
-"""Export a trained net: `python scripts/export.py RUN --format onnx` makes one file that is used without catdog.
+"""Export a trained net: `python scripts/export.py RUN --format onnx` writes one file that needs no catdog.
 
-It takes the pixels of resized photos and gives the probability of class 1. It is left only if it gives what the
-checkpoint gives.
+It maps the pixels of resized photos to the probability of class 1. It is written only if its probabilities match the
+checkpoint's.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from catdog.cli import one_line_errors
 
 
 def main() -> None:
-    """Read the command line, write the file, say how to use it."""
+    """Read the command line, write the file, print example code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT|RUN", type=Path, help="a checkpoint or a finished run's folder"

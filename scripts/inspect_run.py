@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument("--seed", metavar="S", type=int, help="seed of the replica to inspect; the first by default")
     arguments = parser.parse_args()
     with one_line_errors():
-        from catdog.inference.inspect import inspect_run  # not above: --help need not wait for PyTorch
+        from catdog.inference.inspect import inspect_run  # here, because --help need not wait for PyTorch
 
         print(inspect_run(arguments.run, arguments.out, arguments.seed))
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from catdog import CatDogClassifier, CatDogDataModule, plots
-from catdog.cli import one_line_errors, without_remarks
+from catdog.cli import one_line_errors, silenced_libraries
 from catdog.data import FolderSource, SyntheticSource
 from catdog.numpy_mlp import Layers, bce, forward, train_step
 from catdog.training import RunCheckpoint
@@ -61,7 +61,7 @@ def copy_parameters(model: CatDogClassifier) -> Layers:
 
 def train_with_lightning(data: CatDogDataModule, model: CatDogClassifier, epochs: int) -> Losses:
     """Train as `train.py` does; return the losses."""
-    with tempfile.TemporaryDirectory() as folder, without_remarks():
+    with tempfile.TemporaryDirectory() as folder, silenced_libraries():
         history = RunCheckpoint(Path(folder))
         trainer = Trainer(
             accelerator="cpu", devices=1, max_epochs=epochs, num_sanity_val_steps=0, callbacks=[history], logger=False,

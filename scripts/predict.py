@@ -1,11 +1,11 @@
-"""Tell cats from dogs: `python scripts/predict.py RUN PHOTO…` prints a prediction for each photo.
+"""Classify photos as cat or dog: `python scripts/predict.py RUN PHOTO…` prints a prediction for each photo.
 
-The confidence is the probability of the predicted class, from 0.5 to 1. Of several replicas the
-probabilities are averaged, and `sd` is the standard deviation between them. In CSV and JSON, `probability` is that of
-class 1, the second of the class names in alphabetical order, as in a run's predictions.csv.
+The confidence is the probability of the predicted class, from 0.5 to 1. The probabilities of several replicas are
+averaged, and `sd` is their standard deviation. In CSV and JSON, `probability` is that of class 1, the second of the
+class names in alphabetical order, as in a run's predictions.csv.
 
-Exit status: 0 all photos were read; 3 some could not be, and standard error says why; 1 none could be, or other bad
-input; 2 a mistake in the command line.
+Exit status: 0 all photos were read; 3 some were unreadable, see standard error; 1 all were unreadable, or other input
+was invalid; 2 the command line was invalid.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from catdog.cli import one_line_errors
 
 
 def main() -> None:
-    """Read the command line and standard input, tell of every photo."""
+    """Read the command line and standard input, print a prediction for every photo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", metavar="RUN|CHECKPOINT", help="a finished run's folder, or a checkpoint's file")
     parser.add_argument(

@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 
 from catdog import CatDogClassifier, CatDogDataModule, training
-from catdog.cli import without_remarks
+from catdog.cli import silenced_libraries
 from catdog.data import SyntheticSource
 from catdog.data.synthetic import draw_photo
 from mirror import Mirror, serving
@@ -102,7 +102,7 @@ def train(make_data: MakeData, tmp_path: Path) -> Train:
             seed_everything(0, verbose=False)
             model = make_classifier(**{"hidden": [5, 5, 3], "image_size": photos.image_size} | (model or {}))
         flags = {"accelerator": "cpu", "max_epochs": 2} | (trainer or {})
-        with without_remarks():
+        with silenced_libraries():
             trained = make_trainer(tmp_path / folder, callbacks, **flags)
             return training.run(trained, model, photos, config or {}, **how) or {}
 
@@ -160,7 +160,7 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> RunOf:
         data, model = (instantiate(config[group], _convert_="all") for group in ("data", "model"))
         plain: Any = OmegaConf.to_container(config, resolve=True)
         folder = root / f"{replicas}-replicas"
-        with without_remarks():
+        with silenced_libraries():
             training.run(make_trainer(folder, accelerator="cpu", max_epochs=15), model, data, plain)
         return folder
 

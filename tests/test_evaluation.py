@@ -71,7 +71,7 @@ def test_photos_of_a_folder_are_matched_by_class_and_those_already_seen_are_coun
     run_of: RunOf, tmp_path: Path
 ) -> None:
     plain = evaluate(run_of(3), photos_of(run_of(3), tmp_path / "plain"), tmp_path / "out")[0]
-    assert plain["photos"]["trained_on"] == 54  # all but the test part
+    assert plain["photos"]["trained_on"] == 54  # all but the test set
     assert "54 of the photos are ones that the run trained on" in summarize(plain)
     # In the order of their names these are dogs first.
     other = evaluate(run_of(3), photos_of(run_of(3), tmp_path / "other", "cat", "DOG"), tmp_path / "out")[0]
@@ -121,7 +121,7 @@ def test_the_command_prints_a_summary_and_says_where_the_files_are(
     runpy.run_path(str(ROOT / "scripts/evaluate.py"), run_name="__main__")
     printed = capsys.readouterr()
     assert printed.err == ""
-    assert "[6, 4], best.ckpt, 6 photos of the test part of" in printed.out
+    assert "[6, 4], best.ckpt, 6 photos of the test set of" in printed.out
     assert printed.out.endswith(f"files in {tmp_path / 'out'}\n")
     for argument, sentence in (
         (tmp_path, "holds no finished run"),

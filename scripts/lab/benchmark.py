@@ -1,17 +1,17 @@
-"""Measure catdog's speed: `python scripts/lab/benchmark.py [SECTION …]`, also as ratios to others at the same work.
+"""Measure catdog's speed against other implementations: `python scripts/lab/benchmark.py [SECTION …]`.
 
-Every contender is a process of its own. In every round each has its turn, so that a machine that slows down slows
-all of them; given are medians over the rounds, with the smallest and the largest value. Sections:
+Every contender runs in a separate process, once per round, so that a slow phase of the machine affects all of them.
+The table has medians over the rounds, with minimum and maximum. Sections:
 
   epoch     seconds per epoch with validation: plain PyTorch, a bare loop over cached tensors, catdog; --peers adds more
   process   `train.py` for 100 epochs, whole process, cache cold and warm, against the plain script's 100 epochs
-  start     --help, the imports alone, a run of one epoch; decoding all photos
+  start     --help, imports alone, a run of one epoch; decoding all photos
   replicas  seconds per epoch and net with 1, 10, 16 and 64 replicas
-  memory    MB of a run at its peak
+  memory    peak memory of a run in MB
   study     depth_vs_epochs with ten replicas on one fold, against the plain script's 60 trainings (takes minutes)
-  folds     depth_vs_epochs as it is, 60 runs in one process, against the same (takes a quarter of an hour)
-  scale     25,000 drawn photos against 2,000: microseconds per photo
-  machine   matrix products and memory, and what they allow at best
+  folds     depth_vs_epochs as configured, 60 runs in one process, against the same (takes a quarter of an hour)
+  scale     25,000 synthetic photos against 2,000: microseconds per photo
+  machine   speed of matrix products and memory, and of the first layer's operations
 """
 
 import argparse
@@ -43,7 +43,7 @@ class Process(NamedTuple):
     """A finished process."""
 
     seconds: float
-    memory: float  # at its peak, in MB
+    memory: float  # peak, in MB
     output: str
 
 
@@ -71,7 +71,7 @@ class Benchmark:
 
     Args:
         photos: a folder with two class sub-folders.
-        workspace: where stores and runs are kept while measuring.
+        workspace: folder for temporary stores and runs.
         trainer: catdog's trainer configuration, such as cpu or gpu.
         peers: whether `epoch` measures PEERS too.
     """
@@ -79,44 +79,44 @@ class Benchmark:
     def __init__(self, photos: Path, workspace: Path, trainer: str, peers: bool) -> None:
         self.workspace, self.trainer, self.peers = workspace, trainer, peers
         self.photos, self.data = photos, ("data=folder", f"data.root='{photos}'", f"data.cache_dir='{workspace}/cache'")
-        self.train("trainer.max_epochs=1")  # so that the cache is warm
+        self.train("trainer.max_epochs=1")  # warms the cache
 
     def folder(self) -> str:
         """Make a new folder below the workspace."""
         return tempfile.mkdtemp(dir=self.workspace)
 
     def train(self, *overrides: str) -> tuple[Process, dict[str, Any]]:
-        """One run of `train.py`, with its record."""
+        """Run `train.py`; return the process and the run's record."""
         folder = self.folder()
         options = (*self.data, f"trainer={self.trainer}", f"hydra.run.dir='{folder}'", *overrides)
         return run(sys.executable, "train.py", *options), json.loads(Path(folder, "metrics.json").read_text())
 
     def seconds(self, *overrides: str) -> float:
-        """Seconds of a whole run."""
+        """Measure the seconds of a whole run."""
         return self.train(*overrides)[0].seconds
 
     def per_epoch(self, *overrides: str, share: float = 1) -> float:
-        """Seconds of a run's epoch, times `share`."""
+        """Measure the seconds of an epoch, times `share`."""
         return self.train(*overrides)[1]["seconds_per_epoch"] * share
 
-    def account(self, name: str, epochs: int) -> dict[str, float]:
-        """Another contender's own account, in seconds: medians over its epochs, and all that is not epochs."""
+    def timings(self, name: str, epochs: int) -> dict[str, float]:
+        """Run another contender; return its timings per epoch, and `start`: the seconds outside the epochs."""
         process = run(sys.executable, Path(__file__).with_name("contenders.py"), name, self.photos, str(epochs))
-        account: dict[str, float] = json.loads(process.output.splitlines()[-1])
-        return account | {"start": process.seconds - epochs * sum(account.values())}
+        timings: dict[str, float] = json.loads(process.output.splitlines()[-1])
+        return timings | {"start": process.seconds - epochs * sum(timings.values())}
 
     def epoch_of(self, name: str, epochs: int = 5) -> float:
-        """Seconds of another contender's epoch, with validation where it has one."""
-        account = self.account(name, epochs)
-        return account["train"] + account.get("validate", 0.0)
+        """Measure the seconds of another contender's epoch, including validation if it has any."""
+        timings = self.timings(name, epochs)
+        return timings["train"] + timings.get("validate", 0.0)
 
     def plain(self, epochs: int = EPOCHS, trainings: int = 1) -> float:
-        """Seconds that the plain script takes, computed from its start and two of its epochs."""
-        account = self.account("plain", 2)
-        return trainings * account["start"] + epochs * (account["train"] + account["validate"])
+        """Estimate the seconds of the plain script from its start and two of its epochs."""
+        timings = self.timings("plain", 2)
+        return trainings * timings["start"] + epochs * (timings["train"] + timings["validate"])
 
     def epoch(self) -> Contenders:
-        """Seconds per epoch: training and validation, the peers training alone."""
+        """Compare seconds per epoch: training with validation, for the peers training alone."""
         alone = "trainer.max_epochs=20", "trainer.limit_val_batches=0", "test_weights=last"
         peers = [name for name, package in PEERS.items() if self.peers and find_spec(package)]
         return {
@@ -127,7 +127,7 @@ class Benchmark:
         } | {name: partial(self.epoch_of, name) for name in peers}
 
     def process(self) -> Contenders:
-        """Seconds of whole processes of 100 epochs."""
+        """Compare seconds of whole processes of 100 epochs."""
         asked = f"trainer.max_epochs={EPOCHS}"
         return {
             "plain PyTorch script (computed from 2 epochs)": self.plain,
@@ -136,7 +136,7 @@ class Benchmark:
         }
 
     def start(self) -> Contenders:
-        """Seconds before the first epoch."""
+        """Compare seconds of start-up: imports, --help, decoding, a run of one epoch."""
         imports = "import lightning, torchvision"
         return {
             f'python -c "{imports}"': lambda: run(sys.executable, "-c", imports).seconds,
@@ -146,7 +146,7 @@ class Benchmark:
         }
 
     def replicas(self) -> Contenders:
-        """Seconds per epoch and net."""
+        """Compare seconds per epoch and net."""
         options = {
             count: (f"model.replicas={count}", f"trainer.max_epochs={epochs}")
             for count, epochs in ((1, 20), (10, 6), (16, 6), (64, 3))
@@ -154,25 +154,25 @@ class Benchmark:
         return {f"{count} replicas": partial(self.per_epoch, *options[count], share=1 / count) for count in options}
 
     def memory(self) -> Contenders:
-        """MB of a run at its peak."""
+        """Measure the peak memory of a run in MB."""
         return {"catdog": lambda: self.train("trainer.max_epochs=5")[0].memory}
 
     def scale(self) -> Contenders:
-        """Microseconds per photo."""
+        """Compare microseconds per photo and epoch."""
 
         def per_photo(count: int, epochs: int) -> float:
             source = "data=drawn", f"data.source.count={count}", "data.root=null"
-            self.train(*source, "trainer.max_epochs=1")  # which may build the store
+            self.train(*source, "trainer.max_epochs=1")  # builds the store if it is missing
             return self.per_epoch(*source, f"trainer.max_epochs={epochs}", share=1e6 / (0.8 * count))
 
         return {"2,000 photos": partial(per_photo, 2_000, 20), "25,000 photos": partial(per_photo, 25_000, 4)}
 
     def study(self) -> Contenders:
-        """Seconds of 60 trainings: three nets × 10 and 100 epochs × ten seeds."""
+        """Compare seconds of 60 trainings: three nets × 10 and 100 epochs × ten seeds."""
         return self.folds("model.replicas=10", "data.fold=0")
 
     def folds(self, *overrides: str) -> Contenders:
-        """Seconds of 60 trainings: three nets × 10 and 100 epochs × ten folds."""
+        """Compare seconds of 60 trainings: three nets × 10 and 100 epochs × ten folds."""
         command = (sys.executable, "train.py", "study=depth_vs_epochs", *self.data, *overrides)
         return {
             "plain PyTorch script, 60 trainings (computed)": lambda: self.plain(30 * (10 + EPOCHS), 60),
@@ -180,13 +180,13 @@ class Benchmark:
         }
 
     def machine(self) -> Contenders:
-        """The least time that an epoch could take."""
+        """Measure the operations that bound the time of an epoch."""
         parts = ("GFLOP/s of a matrix product", "GB/s of a copy", "ms of the first layer", "ms of its gradient")
-        return {part: lambda part=part: self.account("machine", 1)[part] for part in parts}  # type: ignore[misc]
+        return {part: lambda part=part: self.timings("machine", 1)[part] for part in parts}  # type: ignore[misc]
 
 
 def measure(section: str, contenders: Contenders, rounds: int) -> list[dict[str, Any]]:
-    """Give every contender its turn in every round; print and return rows, with ratios of the first to each."""
+    """Run every contender once per round; print and return rows, with the first one's value divided by each."""
     turns = [{name: contender() for name, contender in contenders.items()} for _ in range(rounds)]
     rows = []
     for name in contenders:
@@ -201,8 +201,8 @@ def _spread(values: list[float]) -> str:
     return f"{median(values):.3g} ({min(values):.3g}–{max(values):.3g})" if values else ""
 
 
-def draw_photos(folder: Path, count: int = 2000) -> Path:
-    """Draw photos into JPEG files, about as large as photos from the web."""
+def write_photos(folder: Path, count: int = 2000) -> Path:
+    """Write synthetic photos as JPEG files of about the size of photos from the web."""
     from PIL import Image
 
     from catdog.data.synthetic import draw_photo
@@ -217,11 +217,11 @@ def draw_photos(folder: Path, count: int = 2000) -> Path:
 
 
 def main() -> None:
-    """Read the command line, measure, print a table and leave it as JSON."""
+    """Read the command line, measure, print a table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sections", metavar="SECTION", nargs="*", default=QUICK, help=f"default: {' '.join(QUICK)}")
-    parser.add_argument("--photos", type=Path, help="a folder with two class sub-folders; 2,000 are drawn by default")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of every contender (default 3)")
+    parser.add_argument("--photos", type=Path, help="two class sub-folders; 2,000 synthetic ones by default")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of every contender (default 3)")
     parser.add_argument("--trainer", default="auto", help="catdog's trainer configuration (default auto)")
     parser.add_argument("--peers", action="store_true", help=f"also {' and '.join(PEERS)}, where installed")
     parser.add_argument("--output", type=Path, default=ROOT / "outputs/benchmark", help="where benchmark.json goes")
@@ -233,10 +233,10 @@ def main() -> None:
     if arguments.photos and not arguments.photos.is_dir():
         parser.error(f"no folder at '{arguments.photos}'")
     arguments.output.mkdir(parents=True, exist_ok=True)
-    photos = (arguments.photos or draw_photos(arguments.output / "photos")).resolve()
+    photos = (arguments.photos or write_photos(arguments.output / "photos")).resolve()
     with tempfile.TemporaryDirectory(dir=arguments.output.resolve()) as workspace:
         benchmark = Benchmark(photos, Path(workspace), arguments.trainer, arguments.peers)
-        print("| section | what | median (smallest–largest) | times as fast as the first |\n|---|---|---|---|")
+        print("| section | contender | median (smallest–largest) | times as fast as the first |\n|---|---|---|---|")
         rows = []
         for section in arguments.sections:
             rows += measure(section, getattr(benchmark, section)(), arguments.rounds)

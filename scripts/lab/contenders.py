@@ -1,6 +1,6 @@
-"""Contenders of `benchmark.py`: `python scripts/lab/contenders.py NAME FOLDER EPOCHS` prints its own account.
+"""Contenders of `benchmark.py`: `python scripts/lab/contenders.py NAME FOLDER EPOCHS` prints its timings as JSON.
 
-Each trains the exercise's deep net on the folder's photos and gives medians over its epochs, in seconds.
+Each trains the exercise's deep net on the folder's photos; timings are medians over its epochs, in seconds.
 """
 
 import json
@@ -19,11 +19,11 @@ from torch.nn import functional
 
 HIDDEN, LR, BATCH, SIZE = [5, 5, 3], 0.01, 32, 128  # the exercise's deep net, on its photos
 INPUTS = 3 * SIZE**2
-Account = dict[str, float]
+Timings = dict[str, float]
 
 
-def timed(epochs: int, **parts: Callable[[], object]) -> Account:
-    """Call the parts in turn, `epochs` times; median seconds of each."""
+def timed(epochs: int, **parts: Callable[[], object]) -> Timings:
+    """Call the parts in turn, `epochs` times; return the median seconds of each."""
     times: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(epochs):
         for name, part in parts.items():
@@ -33,7 +33,7 @@ def timed(epochs: int, **parts: Callable[[], object]) -> Account:
     return {name: median(values) for name, values in times.items()}
 
 
-def plain(photos: Path, epochs: int) -> Account:
+def plain(photos: Path, epochs: int) -> Timings:
     """Train as the course's exercise does, in plain PyTorch."""
     from torch.utils.data import DataLoader, random_split
     from torchvision import datasets, transforms
@@ -59,8 +59,8 @@ def plain(photos: Path, epochs: int) -> Account:
     return timed(epochs, train=learn, validate=validate)
 
 
-def bare(photos: Path, epochs: int) -> Account:
-    """Train the same over pixels in memory, with nothing but PyTorch."""
+def bare(photos: Path, epochs: int) -> Timings:
+    """Train the same net on pixels in memory, with PyTorch alone."""
     pixels, labels = _decoded(photos)
     torch.manual_seed(0)
     net = nn.Sequential(*_layers())
@@ -88,7 +88,7 @@ def bare(photos: Path, epochs: int) -> Account:
 
 
 def _layers() -> list[nn.Module]:
-    """The net's layers, for flat images; its output are logits."""
+    """Build the net's layers for flattened images; the output is the logit."""
     layers: list[nn.Module] = []
     for pair in pairwise([INPUTS, *HIDDEN]):
         layers += [nn.Linear(*pair), nn.ReLU()]
@@ -103,14 +103,14 @@ def _decoded(photos: Path) -> tuple[Tensor, Tensor]:
         return store.pixels.clone(), store.labels
 
 
-def decode(photos: Path, epochs: int) -> Account:
+def decode(photos: Path, epochs: int) -> Timings:
     """Read, resize and store all photos."""
-    import catdog.data  # noqa: F401  imports are not what is measured
+    import catdog.data  # noqa: F401  keeps the import out of the measurement
 
     return timed(1, train=lambda: _decoded(photos))
 
 
-def scikit_learn(photos: Path, epochs: int) -> Account:
+def scikit_learn(photos: Path, epochs: int) -> Timings:
     """Train scikit-learn's MLPClassifier on an array in memory."""
     from sklearn.neural_network import MLPClassifier
 
@@ -125,7 +125,7 @@ def scikit_learn(photos: Path, epochs: int) -> Account:
     return timed(epochs, train=learn)
 
 
-def keras(photos: Path, epochs: int) -> Account:
+def keras(photos: Path, epochs: int) -> Timings:
     """Train Keras on TensorFlow's cached folder of images."""
     import keras as k
 
@@ -140,7 +140,7 @@ def keras(photos: Path, epochs: int) -> Account:
     return timed(epochs, train=lambda: net.fit(data, verbose=0))
 
 
-def machine(photos: Path, epochs: int) -> Account:
+def machine(photos: Path, epochs: int) -> Timings:
     """Measure a large matrix product, a copy, and the first layer's two products for one batch."""
 
     def best(function: Callable[[], object], repeats: int) -> float:

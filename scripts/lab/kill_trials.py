@@ -1,12 +1,12 @@
-"""Kill what catdog does at random moments, let it go on, and compare with what was never killed.
+"""Kill runs at random moments, resume them, and compare the results with those of an uninterrupted run.
 
-    python scripts/lab/kill_trials.py runs 40 data=folder data.root=PATH     # kills, then overrides of the run
+    python scripts/lab/kill_trials.py runs 40 data=folder data.root=PATH     # number of signals, overrides of the run
     python scripts/lab/kill_trials.py store 50 data=folder data.root=PATH
 
-`runs` trains one net with augmentation and replicas without a break, then others that are ended at random moments by
-SIGKILL, SIGTERM, SIGINT or SIGUSR1 and started again in their folder, until that many signals were sent; all must end
-with the weights of the first, bit for bit. `store` ends runs by SIGKILL while they decode the photos; the store that
-the next one finds or builds must hold the pixels of one that was never killed.
+`runs` trains once without interruption, with augmentation and replicas. It then repeats the run, interrupted at random
+moments by SIGKILL, SIGTERM, SIGINT or SIGUSR1 and resumed in its folder; all must end with the first run's weights, bit
+for bit. `store` kills runs by SIGKILL while they decode the photos; the store that the next run finds or builds must
+hold the pixels of one built without interruption.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def start(folder: Path, overrides: list[str]) -> "subprocess.Popen[bytes]":
 
 
 def end_at_random(process: "subprocess.Popen[bytes]", number: int, latest: float, rng: random.Random) -> bool:
-    """Send the signal within `latest` seconds; returns whether the process was still there."""
+    """Send the signal within `latest` seconds; return whether the process was still running."""
     time.sleep(rng.uniform(0, latest))
     running = process.poll() is None
     process.send_signal(number)
@@ -42,7 +42,7 @@ def end_at_random(process: "subprocess.Popen[bytes]", number: int, latest: float
 
 
 def kill_runs(kills: int, folder: Path, overrides: list[str], rng: random.Random) -> bool:
-    """Return whether all runs ended with the same weights."""
+    """Interrupt and resume runs; return whether all ended with the weights of the uninterrupted one."""
     overrides = [f"data.cache_dir={folder / 'cache'}", *overrides]
     started = time.perf_counter()
     assert start(folder / "whole", overrides).wait() == 0, "the run fails without being killed"
@@ -56,7 +56,7 @@ def kill_runs(kills: int, folder: Path, overrides: list[str], rng: random.Random
         if end_at_random(start(run, overrides), number, seconds, rng):
             sent[number.name] += 1
             left["last.ckpt" if (run / "checkpoints/last.ckpt").exists() else "no checkpoint yet"] += 1
-            if rng.random() < 0.5:  # it is killed once more, when it goes on
+            if rng.random() < 0.5:  # it is interrupted once more after it resumes
                 continue
         assert start(run, overrides).wait() == 0, f"{run} cannot be resumed"
         equal += same_weights(folder / "whole", run)
@@ -67,7 +67,7 @@ def kill_runs(kills: int, folder: Path, overrides: list[str], rng: random.Random
 
 
 def same_weights(one: Path, other: Path) -> bool:
-    """Compare two runs' last and best weights, bit for bit."""
+    """Compare two runs' last and best weights and their predictions, bit for bit."""
     for name in ("last.ckpt", "best.ckpt"):
         left, right = (torch.load(run / "checkpoints" / name, weights_only=True)["state_dict"] for run in (one, other))
         if not all(left[key].equal(right[key]) for key in left):
@@ -76,7 +76,7 @@ def same_weights(one: Path, other: Path) -> bool:
 
 
 def kill_builds(kills: int, folder: Path, overrides: list[str], rng: random.Random) -> bool:
-    """Return whether all stores held the pixels of the first."""
+    """Kill builds of the store; return whether the next run always left the right pixels."""
     short = [*overrides, "trainer.max_epochs=1", "model.replicas=1"]
     assert start(folder / "whole", [*short, f"data.cache_dir={folder / 'whole-cache'}"]).wait() == 0, "fails unkilled"
     whole = checksum(folder / "whole-cache")
@@ -84,7 +84,7 @@ def kill_builds(kills: int, folder: Path, overrides: list[str], rng: random.Rand
     cache = folder / "cache"
     for kill in range(kills):
         process = start(folder / f"run-{kill}", [*short, f"data.cache_dir={cache}"])
-        while not list(cache.glob(".*")) and process.poll() is None:  # until it has begun to build
+        while not list(cache.glob(".*")) and process.poll() is None:  # until the build has begun
             time.sleep(0.002)
         end_at_random(process, signal.SIGKILL, 3.0, rng)
         found = "whole store" if list(cache.glob("[!.]*")) else "none"
@@ -97,13 +97,13 @@ def kill_builds(kills: int, folder: Path, overrides: list[str], rng: random.Rand
 
 
 def checksum(cache: Path) -> int:
-    """Compute the checksum of the one store's pixels."""
+    """Compute the checksum of the pixels of the only store in the cache."""
     (pixels,) = cache.glob("[!.]*/pixels.u8")
     return zlib.crc32(pixels.read_bytes())
 
 
 def main() -> None:
-    """Try it as the command line says."""
+    """Read the command line, run the trials, exit with failure if one failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("runs", "store"))
     parser.add_argument("kills", type=int)

@@ -1,7 +1,7 @@
-"""Take pictures of a study in TensorBoard: `python scripts/lab/screenshot.py STUDY --out docs`.
+"""Take screenshots of a study in TensorBoard: `python scripts/lab/screenshot.py STUDY --out docs`.
 
-Needs Debian's chromium, or another Chromium named by `--browser`. Leaves tensorboard-hparams.png and
-tensorboard-curves.png. With more than 40 runs TensorBoard shows no curve until some are ticked, so `--runs` picks.
+Needs Debian's chromium, or another Chromium named by `--browser`. Writes tensorboard-hparams.png and
+tensorboard-curves.png. With more than 40 runs TensorBoard selects none, so `--runs` narrows them down.
 """
 
 import argparse
@@ -18,7 +18,7 @@ WAIT = 20  # seconds that the page gets to load its data and draw
 
 
 def main() -> None:
-    """Serve the dashboard on a free port of this machine, and let a headless browser look at it."""
+    """Serve the dashboard on a free local port, and take screenshots with a headless browser."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("logdir", type=Path)
     parser.add_argument("--runs", default="*", help="which run folders, as a pattern such as 'data.fold-0_*'")

@@ -1,6 +1,6 @@
-"""Checks `catdog.statistics.paired_difference` on studies whose true difference is known; prints markdown tables.
+"""Check `catdog.statistics.paired_difference` on simulated studies of known true difference; print Markdown tables.
 
-`python scripts/lab/simulation.py` takes some minutes; `docs/statistics.md` tells the model and its sizes.
+`python scripts/lab/simulation.py` takes some minutes; `docs/statistics.md` describes the model and its parameters.
 """
 
 import argparse
@@ -20,22 +20,22 @@ from scipy.stats import norm, t
 from catdog.statistics import paired_difference
 
 Floats = NDArray[np.float64]
-Method = Callable[[Floats, Floats], tuple[float, float]]  # both nets' matrices to the interval's ends
+Method = Callable[[Floats, Floats], tuple[float, float]]  # both nets' matrices → ends of the interval
 ACCURACY = 0.605
 DIFFERENCES = (0.01, 0.02, 0.03, 0.05, 0.08)
 
 
 @dataclass(frozen=True)
 class Effects:
-    """Standard deviations on the logit scale of what makes a photo's prediction right or wrong.
+    """Standard deviations, on the logit scale, of the random effects on whether a prediction is correct.
 
-    At accuracy 0.605 an effect of 0.15 that all photos share moves the accuracy by 0.02.
+    At accuracy 0.605 an effect of 0.15 common to all photos shifts the accuracy by 0.02.
     """
 
     photo: float = 2.1  # difficulty of a photo, the same for both nets
-    photo_net: float = 1.2  # difficulty of a photo for one net; the rest of each photo and run is a coin with that bias
+    photo_net: float = 1.2  # difficulty of a photo for one net; each prediction is then a Bernoulli draw
     run: float = 0.15  # initial weights and order of batches, per net and run
-    training: float = 0.10  # training photos, per net; and once more the same for both nets
+    training: float = 0.10  # training photos: once per net, and once common to both nets
     overlap: float = 8 / 9  # correlation of the training effects of two folds: share of their training photos in common
 
 
@@ -53,7 +53,7 @@ class Design:
     new_training: bool = False
 
     def training(self, effects: Effects) -> float:
-        """The net's own training-set effect as far as the true difference is a mean over it."""
+        """Return the training-set effect per net if the true difference averages over training sets, otherwise 0."""
         return effects.training if self.folds > 1 or self.new_training else 0.0
 
 
@@ -78,7 +78,7 @@ def base_logit(accuracy: float, design: Design, effects: Effects) -> float:
 def draw(
     design: Design, difference: float, studies: int, rng: np.random.Generator, effects: Effects | None = None
 ) -> NDArray[np.bool_]:
-    """Correctness of both nets, (studies, 2 nets, folds, seeds, photos), where net 0 is better by `difference`."""
+    """Draw which predictions are correct, (studies, 2 nets, folds, seeds, photos), net 0 better by `difference`."""
     effects = effects or Effects()
     shape = (studies, 2, design.folds, design.seeds, design.photos)
     accuracies = (ACCURACY + difference / 2, ACCURACY - difference / 2)
@@ -93,7 +93,7 @@ def draw(
 
 
 def as_matrices(correct: NDArray[np.bool_]) -> Floats:
-    """One study, (2, folds, seeds, photos), as (2, runs, all photos) with NaN for the photos of other folds."""
+    """Reshape a study, (2, folds, seeds, photos), to (2, runs, all photos) with NaN for the photos of other folds."""
     nets, folds, seeds, photos = correct.shape
     matrix = np.full((nets, folds, seeds, folds, photos), np.nan)
     for fold in range(folds):
@@ -104,7 +104,7 @@ def as_matrices(correct: NDArray[np.bool_]) -> Floats:
 def draw_studies(
     design: Design, difference: float, studies: int, rng: np.random.Generator, effects: Effects | None = None
 ) -> Iterator[Floats]:
-    """The `studies` one by one, (2, runs, photos), drawn a hundred at a time to bound the memory."""
+    """Yield the studies one by one, (2, runs, photos), drawn a hundred at a time to bound the memory."""
     for start in range(0, studies, 100):
         for correct in draw(design, difference, min(100, studies - start), rng, effects):
             yield as_matrices(correct)
@@ -114,11 +114,11 @@ def draw_studies(
 class Score:
     """Results of many studies of the same design and true difference."""
 
-    found: float  # share of studies whose interval leaves out 0
-    covered: float  # share of studies whose interval holds the true difference
+    found: float  # fraction of studies with p < 0.05
+    covered: float  # fraction of studies whose interval contains the true difference
     width: float  # mean width
     oracle: float  # 2 × 1.96 × the standard deviation of the estimate over the studies
-    detectable: float  # median; NaN for a method that gives none
+    detectable: float  # median minimum detectable difference
 
 
 def chosen(a: Floats, b: Floats) -> tuple[float, float]:
@@ -128,21 +128,21 @@ def chosen(a: Floats, b: Floats) -> tuple[float, float]:
 
 
 def pooled(a: Floats, b: Floats) -> tuple[float, float]:
-    """Count every test of a photo as independent."""
+    """Compute the normal interval that takes all predictions as independent."""
     difference = (a - b)[~np.isnan(a)]
     half = norm.ppf(0.975) * difference.std(ddof=1) / math.sqrt(difference.size)
     return difference.mean() - half, difference.mean() + half
 
 
 def paired_t(a: Floats, b: Floats, training: float = 0) -> tuple[float, float]:
-    """Student's t over the runs' differences; Nadeau and Bengio's correction adds `training` = test / train size."""
+    """Compute Student's t interval over runs; Nadeau and Bengio's correction adds `training` = test / train size."""
     per_run = np.nanmean(a - b, axis=1)
     half = t.ppf(0.975, len(per_run) - 1) * per_run.std(ddof=1) * math.sqrt(1 / len(per_run) + training)
     return per_run.mean() - half, per_run.mean() + half
 
 
 def bootstrap(rng: np.random.Generator, a: Floats, b: Floats, draws: int = 400) -> tuple[float, float]:
-    """Owen's pigeonhole bootstrap: runs and photos drawn with replacement, separately; percentiles."""
+    """Compute Owen's pigeonhole bootstrap interval: runs and photos resampled separately; percentiles."""
     tested = ~np.isnan(a)
     difference = np.where(tested, a - b, 0.0)
     runs, photos = a.shape
@@ -155,12 +155,12 @@ def bootstrap(rng: np.random.Generator, a: Floats, b: Floats, draws: int = 400) 
 
 
 def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """A markdown table, ending in an empty line."""
+    """Format a Markdown table."""
     return "".join("| " + " | ".join(row) + " |\n" for row in (header, ("---",) * len(header), *rows))
 
 
 def run(design: Design, difference: float, studies: int, seed: int, effects: Effects | None = None) -> Score:
-    """Judge studies of one design by the project's method; the same seed gives the same studies."""
+    """Score the project's method on studies of one design; the same seed gives the same studies."""
     drawn = draw_studies(design, difference, studies, np.random.default_rng(seed), effects)
     results = [paired_difference(a, b) for a, b in drawn]
     rows = [(result.mean, result.low, result.high, result.p_value, result.detectable) for result in results]
@@ -175,13 +175,13 @@ def run(design: Design, difference: float, studies: int, seed: int, effects: Eff
 
 
 def report_row(name: str, result: Score) -> tuple[str, ...]:
-    """One design without a true difference: false alarms, coverage and widths in points."""
+    """Format the scores of a case without a true difference: false alarms, coverage, widths in points."""
     widths = (f"{100 * result.width:.1f}", f"{100 * result.oracle:.1f}", f"{result.width / result.oracle:.2f}")
     return name, f"{100 * result.found:.1f}", f"{100 * result.covered:.1f}", *widths
 
 
 def main_table(studies: int, seed: int) -> str:
-    """False alarms, coverage, widths; then how often each true difference is found, and what `detectable` says."""
+    """Tabulate false alarms, coverage, widths; then the power at each true difference and at `detectable`."""
     null, power = [], []
     for design in DESIGNS:
         equal = run(design, 0.0, studies, seed)
@@ -197,7 +197,7 @@ def main_table(studies: int, seed: int) -> str:
 
 
 def sensitivity_table(studies: int, seed: int) -> str:
-    """False alarms and coverage where the effects are not as assumed."""
+    """Tabulate false alarms and coverage under other effects than the assumed ones."""
     cases = {
         "run effect doubled": Effects(run=0.3),
         "no run effect": Effects(run=0.0),
@@ -216,7 +216,7 @@ def sensitivity_table(studies: int, seed: int) -> str:
 
 
 def method_table(studies: int, seed: int) -> str:
-    """False alarms and mean width (points) of other methods on the same studies of equal nets."""
+    """Tabulate false alarms and mean width (points) of other methods on the same studies of equal nets."""
     rows: list[tuple[str, ...]] = []
     for design in (DESIGNS[0], *DESIGNS[2:]):
         methods: dict[str, Method] = {"chosen": chosen, "all tests pooled": pooled}

@@ -1,4 +1,4 @@
-"""Commands: bad input is reported as one line, with the nearest right key or option."""
+"""Error reporting of the commands: one line per input error, with the most similar valid key or option."""
 
 import errno
 import io
@@ -21,7 +21,7 @@ from catdog.interruption import SIGNALS
 
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises its errors, and `one_line_errors` reports them
 
-NO_DEVICE = r"`(\w+)Accelerator` can not run"  # Lightning's words
+NO_DEVICE = r"`(\w+)Accelerator` can not run"  # Lightning's error message
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, and limit on a file's size
 REFUSED = {
     "trainer.callbacks": "callbacks=NAME or 'callbacks=[NAME,NAME]' adds to the run's own, see conf/callbacks/",
@@ -30,11 +30,11 @@ REFUSED = {
     "trainer.plugins": "plugins are for Python; see docs/library.md",
 }
 
-REMARKS = (  # of Lightning's and PyTorch's, not for the user
-    ".*Checkpoint directory .* exists and is not empty",  # a run that is resumed in its folder
+IGNORED_WARNINGS = (  # of Lightning and PyTorch; they do not concern the user
+    ".*Checkpoint directory .* exists and is not empty",  # a run is resumed in its folder
     ".*`srun` command is available",  # a cluster's login node
     ".*LeafSpec.* is deprecated",  # Lightning 2.6 with PyTorch 2.14
-    ".*Detected pickle protocol",  # a file given as ckpt_path that is no checkpoint, which is said below
+    ".*Detected pickle protocol",  # ckpt_path is not a checkpoint; an InputError says it better
     ".*torch.jit.* is deprecated",  # TensorBoard's graph with PyTorch 2.14
     ".*smaller than the logging interval",  # metrics are logged once per epoch
 )
@@ -44,21 +44,21 @@ REMARKS = (  # of Lightning's and PyTorch's, not for the user
 def one_line_errors() -> Iterator[None]:
     """Report bad input and Ctrl-C as one line with a failing exit status.
 
-    Letters that the terminal lacks are printed as escapes. When nobody reads on, as after `| head`, the command ends
-    without a word.
+    Characters that the terminal cannot encode are printed as escapes. A closed pipe, as after `| head`, ends the
+    command silently.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     for number in SIGNALS:
         if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)  # like Ctrl-C, so that a sweep takes its workers along
+            signal.signal(number, signal.default_int_handler)  # so that a sweep also stops its workers
     try:
         yield
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit("catdog: interrupted")
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python fails once more as it flushes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python's flush at exit fails again
         sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
         if (line := explain(error)) is None:
@@ -67,35 +67,34 @@ def one_line_errors() -> Iterator[None]:
 
 
 @contextmanager
-def without_remarks() -> Iterator[None]:
-    """Silence what libraries tell their users, not ours: REMARKS, and Lightning's on hardware, limits and signals."""
+def silenced_libraries() -> Iterator[None]:
+    """Silence IGNORED_WARNINGS, and Lightning's log messages on hardware, limits and signals."""
     for name in ("pytorch.utilities.rank_zero", "fabric.utilities.rank_zero", "pytorch.trainer.connectors"):
         logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        for remark in REMARKS:
-            warnings.filterwarnings("ignore", message=remark)
+        for message in IGNORED_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
         yield
 
 
 def explain(error: BaseException) -> str | None:
-    """Say in one line what is wrong with the input or the machine; None where neither is at fault.
+    """Explain an error in the input or of the machine in one line; return None for any other, which is a bug.
 
-    Bad input is also what Lightning raises about its flags, and what a class named in the configuration raises about
-    its arguments.
+    Errors that Lightning raises about its flags, and configured classes about their arguments, count as input errors.
     """
     configured = isinstance(error, InstantiationException) and error.__cause__ is not None
     cause = error.__cause__ if configured and error.__cause__ is not None else error
     text = " ".join(str(cause).split()) or type(cause).__name__
     if isinstance(cause, InputError):
         return str(cause)
-    if isinstance(cause, HydraException | OmegaConfBaseException):  # some of which are OSErrors
+    if isinstance(cause, HydraException | OmegaConfBaseException):  # some of these are OSErrors
         return _explain_configuration(cause)
     if isinstance(cause, OSError):
         advice = "; make room and repeat the command: what was saved before is whole" if cause.errno in FULL else ""
         return f"{cause.filename}: {reason(cause)}{advice}" if cause.filename else f"{reason(cause)}{advice}"
     if missing := re.search(NO_DEVICE, text):
         return f"no {missing[1]} device (trainer=auto and trainer=cpu run on any machine)"
-    if type(cause).__module__.startswith("tensorflow."):  # whose file system TensorBoard uses where it is installed
+    if type(cause).__module__.startswith("tensorflow."):  # through which TensorBoard writes if it is installed
         return f"TensorBoard's log cannot be written ({text}); make room and repeat the command"
     if [frame.f_globals["__name__"] for frame, _ in walk_tb(cause.__traceback__)][-1].startswith("lightning."):
         return f"trainer: {text}"
@@ -105,7 +104,7 @@ def explain(error: BaseException) -> str | None:
 
 
 def _explain_configuration(error: HydraException | OmegaConfBaseException) -> str:
-    """Name what Hydra or OmegaConf does not know, with the nearest right key or option."""
+    """Name the unknown key or option, with the most similar valid one."""
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={name}: conf/{group}/ has {', '.join(error.options)}{suggestion(name, error.options)}"

@@ -1,4 +1,4 @@
-"""The versions and the machine that a result was made with."""
+"""Versions and machine that produced a result."""
 
 import os
 import platform
@@ -26,7 +26,7 @@ def environment() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Name the processor: Linux keeps it in a file, other systems tell it to Python."""
+    """Return the processor's name, on Linux from /proc/cpuinfo, elsewhere from `platform`."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -1,4 +1,4 @@
-"""The exceptions a user can cause, and the checks that most often raise one."""
+"""Exceptions that a user can cause, and the checks of values that raise them."""
 
 import math
 from collections.abc import Collection, Iterable
@@ -6,16 +6,16 @@ from difflib import SequenceMatcher
 from importlib.util import find_spec
 from pathlib import Path
 
-LARGEST_SEED = 2**31 - 1  # in the configuration: PyTorch's generators take 32 bits of one, and drop the rest
-LEAST_LIKENESS = 0.6  # of a name that is suggested for a mistyped one: difflib's usual cutoff
+LARGEST_SEED = 2**31 - 1  # PyTorch's generators use 32 bits of a seed and drop the rest
+MIN_SIMILARITY = 0.6  # of a suggested name to the mistyped one; difflib's default cutoff
 
 
 class InputError(ValueError):
-    """Input that cannot be worked with; its one sentence names what came and what is allowed."""
+    """Invalid input; the message is one sentence that names the value and what is allowed."""
 
 
 class InterruptedRunError(BaseException):
-    """A run that signal `number` has ended. As for KeyboardInterrupt, no `except Exception` takes it for a failure."""
+    """A run that signal `number` has ended. Like KeyboardInterrupt, it passes through `except Exception`."""
 
     def __init__(self, sentence: str, number: int) -> None:
         super().__init__(sentence)
@@ -41,32 +41,32 @@ def check_number(
 
 
 def check_choice(key: str, value: object, choices: Collection[object]) -> None:
-    """Raise an InputError unless the value of this configuration key is one of some choices."""
-    if (type(value), value) not in [(type(choice), choice) for choice in choices]:  # True is no 1
+    """Raise an InputError unless the value of this configuration key is one of the choices."""
+    if (type(value), value) not in [(type(choice), choice) for choice in choices]:  # True == 1 in Python
         *others, last = (str(choice).lower() if isinstance(choice, bool) else str(choice) for choice in choices)
         hint = suggestion(value, map(str, choices)) if isinstance(value, str) else ""
         raise InputError(f"{key} must be {', '.join(others)} or {last}, got {value!r}{hint}")
 
 
 def reason(error: OSError) -> str:
-    """Say why the system refused something; errors of libraries need not have a number and its text."""
+    """Return the cause of an OSError; one that a library raises may lack an error number and its text."""
     return error.strerror or str(error) or type(error).__name__
 
 
 def suggestion(name: str, names: Iterable[str], prefix: str = "") -> str:
-    """Suggest the name most like a mistyped one, the first of equals, whatever its case; "" if no name is similar."""
-    likeness = {other: SequenceMatcher(None, name.lower(), other.lower()).ratio() for other in names}
-    best = max(likeness, key=lambda other: likeness[other], default=name)
-    return f"; did you mean {prefix}{best}?" if likeness.get(best, 0) >= LEAST_LIKENESS else ""
+    """Suggest the name most similar to a mistyped one, ignoring case; return "" if none is similar."""
+    similarity = {other: SequenceMatcher(None, name.lower(), other.lower()).ratio() for other in names}
+    best = max(similarity, key=lambda other: similarity[other], default=name)
+    return f"; did you mean {prefix}{best}?" if similarity.get(best, 0) >= MIN_SIMILARITY else ""
 
 
 def check_path(key: str, value: object) -> None:
-    """Raise an InputError unless the value of this configuration key is a path: Hydra makes numbers of some names."""
+    """Raise an InputError unless the value of this configuration key is a path; Hydra parses some names as numbers."""
     if not isinstance(value, str | Path):
         raise InputError(f"{key} must be a path, got {value!r}; a name like a number needs quotes: {key}=\"'2024'\"")
 
 
 def check_packages(purpose: str, extra: str, names: Iterable[str]) -> None:
-    """Raise an InputError unless these optional packages are installed, which catdog's `extra` brings."""
+    """Raise an InputError unless the optional packages `names`, which catdog's `extra` installs, are there."""
     if missing := [name for name in names if find_spec(name) is None]:
         raise InputError(f"{purpose} needs {', '.join(missing)}: pip install --editable '.[{extra}]'")

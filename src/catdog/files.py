@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic file writing, JSON reading, CSV formatting."""
 
 import csv
 import io
@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-OUTCOME = "outcome.json"  # of a run without a result
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")  # in a spreadsheet; the last marks text
+OUTCOME = "outcome.json"  # written by a run without a result
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")  # in a spreadsheet; an apostrophe marks text
 
 
 def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
-    """Write beside the place and rename, so that a file with the right name is always whole."""
+    """Write a temporary file in the same folder and rename it, so that no reader sees a partial file."""
     if isinstance(content, str):
-        content = content.encode("utf-8", "surrogateescape")  # names of photos may hold any bytes
+        content = content.encode("utf-8", "surrogateescape")  # photo names may hold any bytes
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # several processes may write at once
     try:
         partial.write_bytes(content)
@@ -25,23 +25,23 @@ def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object; None if there is no whole one."""
+    """Read a JSON object; return None if the file is missing or holds no valid one."""
     try:
         content = json.loads(path.read_text())
         return content if isinstance(content, dict) else None
-    except (OSError, ValueError, RecursionError):  # the last from JSON that is nested without end
+    except (OSError, ValueError, RecursionError):  # RecursionError: JSON nested too deeply
         return None
 
 
 def csv_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """Format rows as CSV; text that a spreadsheet would take for a formula gets a leading apostrophe.
 
-    A reader that wants the names as they are removes one apostrophe from the start of each.
+    To restore the original text, remove one leading apostrophe.
     """
     text = io.StringIO(newline="")
-    csv.writer(text).writerows([header, *(map(_no_formula, row) for row in rows)])
+    csv.writer(text).writerows([header, *(map(_escape_formula, row) for row in rows)])
     return text.getvalue()
 
 
-def _no_formula(cell: object) -> object:
+def _escape_formula(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell

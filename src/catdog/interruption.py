@@ -1,4 +1,4 @@
-"""Signals that end a run in order."""
+"""Signal handling: an interrupted run ends cleanly and can be resumed."""
 
 import multiprocessing
 import os
@@ -12,29 +12,29 @@ from typing import Any, Self, cast
 
 from catdog.errors import InterruptedRunError
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Ctrl-C; `kill` and schedulers; SLURM before a time limit
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Ctrl-C; `kill` and schedulers; SLURM before its time limit
 
 
 @cache
 def end_with_parent() -> None:
-    """Let this process end when its parent does, if it is a launcher's worker: a killed launcher cannot stop it."""
+    """End this process when its parent ends, if it is a launcher's worker: a killed launcher cannot stop it."""
     parent = os.getppid()
 
     def watch() -> None:
         while True:
             time.sleep(0.5)
             if os.getppid() != parent:
-                os.kill(os.getpid(), signal.SIGTERM)  # again and again, as queued jobs would follow
+                os.kill(os.getpid(), signal.SIGTERM)  # repeatedly: each ends only one of the queued jobs
 
     if multiprocessing.parent_process() is not None:
         threading.Thread(target=watch, daemon=True).start()
 
 
 class Interruption:
-    """A context in which a signal raises an InterruptedRunError; checkpoints are atomic, so that may be anywhere.
+    """Context manager that turns a signal into an InterruptedRunError, at any point: checkpoints are atomic.
 
-    A second Ctrl-C raises KeyboardInterrupt, other signals after the first change nothing. Signals that somebody
-    handles already, as submitit does in its jobs, are left alone.
+    A second Ctrl-C raises KeyboardInterrupt; other signals after the first are ignored. A signal that already has a
+    handler, such as submitit's, keeps it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,44 +44,44 @@ class Interruption:
         self.replaced = {number: old for number in numbers if (old := signal.getsignal(number)) in unset}
 
     def __enter__(self) -> Self:
-        self._listen()
+        self._install()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         for number, handler in self.replaced.items():
             signal.signal(number, handler)
-        if error is None or isinstance(error, Exception):  # whatever else the signal has led to
-            self._raise()
+        if error is None or isinstance(error, Exception):  # even if the signal has caused another error
+            self._raise_if_received()
 
     def callback(self) -> Any:
-        """Make a Lightning callback that takes the signals back when a trainer starts.
+        """Build a Lightning callback that installs the handlers again whenever the trainer starts.
 
-        Lightning's own answer to SIGTERM waits for the other processes, and would come first.
+        Lightning puts its SIGTERM handler, which waits for the other processes, before an existing one.
         """
-        from lightning.pytorch.callbacks import LambdaCallback  # here, as signals are heard before PyTorch is imported
+        from lightning.pytorch.callbacks import LambdaCallback  # here: handlers precede PyTorch's import
 
         starts = ("on_train_start", "on_train_epoch_start", "on_test_start", "on_predict_start")
-        return LambdaCallback(**dict.fromkeys(starts, lambda trainer, module: self._listen(trainer)))
+        return LambdaCallback(**dict.fromkeys(starts, lambda trainer, module: self._install(trainer)))
 
-    def _listen(self, trainer: Any = None) -> None:
+    def _install(self, trainer: Any = None) -> None:
         self.trainer = trainer
-        self._raise()  # if Python has ignored the exception, as the signal came within a finalizer
+        self._raise_if_received()  # again, if Python ignored the exception because it came in a finalizer
         for number in self.replaced:
-            signal.signal(number, self._receive)
+            signal.signal(number, self._handle)
 
-    def _receive(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received:
             return
         self.received = number
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS[1:])  # until the process ends: they would cost the record
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS[1:])  # for good: another could prevent outcome.json
         launcher = self.trainer and self.trainer.strategy.launcher
         if launcher and number != signal.SIGINT:  # a terminal sends Ctrl-C to all processes itself
             launcher.kill(number)
-        self._raise()
+        self._raise_if_received()
 
-    def _raise(self) -> None:
+    def _raise_if_received(self) -> None:
         if not self.received:
             return
         last = self.folder / "checkpoints" / "last.ckpt"

@@ -1,4 +1,4 @@
-"""A Hydra job: a configuration becomes a run."""
+"""Hydra job: train the configured model, record failures, report on sweeps."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ from hydra.utils import instantiate, to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from catdog.cli import NO_DEVICE, REFUSED, explain, without_remarks
+from catdog.cli import NO_DEVICE, REFUSED, explain, silenced_libraries
 from catdog.errors import (
     LARGEST_SEED,
     InputError,
@@ -35,9 +35,9 @@ KEYS = ("data", "model", "trainer", "callbacks", "logger", "seed", "test_weights
 
 
 def train(config: DictConfig) -> float | None:
-    """Run what the configuration says, and return the validation accuracy.
+    """Train the configured model; return its validation accuracy.
 
-    In a sweep, a run that fails leaves its traceback in its log and None here, and the others go on.
+    A run that fails in a sweep logs its traceback and returns None; the sweep continues.
     """
     hydra_config = HydraConfig.get()
     sweeping = hydra_config.mode == RunMode.MULTIRUN
@@ -56,44 +56,44 @@ def train(config: DictConfig) -> float | None:
         save_outcome(folder, plain, "interrupted", str(error))
         if _is_first_process():
             print(f"catdog: {error}", file=sys.stderr)
-        sys.exit(128 + error.number)  # as a shell reports signals; in a sweep, no other run is started
+        sys.exit(128 + error.number)  # the shell's convention for signals; it also ends a sweep
     except Exception as error:
         line, status = explain(error), "skipped" if re.search(NO_DEVICE, str(error)) else "failed"
         save_outcome(folder, plain, status, line or f"{type(error).__name__}: {error}")
         if not sweeping and line:
-            sys.exit(f"catdog: {line}")  # here, because Hydra prints a line of its own about errors
+            sys.exit(f"catdog: {line}")  # Hydra would report an exception a second time
         if not sweeping:
             raise
         logger.info("%s: %s", status, line or error, exc_info=None if status == "skipped" else error)
         return None
 
 
-def _run(config: dict[str, Any], folder: Path, moved: bool, listening: Any) -> dict[str, Any] | None:
-    """Build what the configuration names, and train it; `moved`: Hydra has changed the working directory."""
+def _run(config: dict[str, Any], folder: Path, chdir: bool, interruption: Any) -> dict[str, Any] | None:
+    """Build data, model, callbacks and loggers, and train; `chdir`: Hydra has changed the working directory."""
     from lightning import seed_everything  # here, because PyTorch takes seconds that --help need not wait for
     from lightning.pytorch.loggers import TensorBoardLogger
 
     from catdog import training
 
     seed_everything(config["seed"], verbose=False)
-    if moved:
+    if chdir:
         for group, key in ((config["data"], "root"), (config["data"], "cache_dir"), (config, "ckpt_path")):
             group[key] = group.get(key) and to_absolute_path(group[key])
     build = partial(instantiate, _convert_="all")
     data, model = build(config["data"]), build(config["model"])
-    callbacks = [training.RunCheckpoint(folder / "checkpoints"), listening]
+    callbacks = [training.RunCheckpoint(folder / "checkpoints"), interruption]
     callbacks += [build(node) for node in (config["callbacks"] or {}).values()]
     loggers = [TensorBoardLogger(folder, name="", version="", default_hp_metric=False)]
     for node in (config["logger"] or {}).values():
         in_folder = {"save_dir": str(folder)} if node.get("save_dir", "") is None else {}
         loggers.append(build(node, **in_folder))
-    with without_remarks():
+    with silenced_libraries():
         trainer = build(config["trainer"], _partial_=True)(callbacks=callbacks, logger=loggers, default_root_dir=folder)
         metrics = training.run(trainer, model, data, config, config["ckpt_path"], config["test_weights"])
     if metrics is None:
         logger.info("fast_dev_run: everything runs; no result is left")
     elif _is_first_process():
-        _tell(metrics, folder)
+        _log_result(metrics, folder)
     return metrics
 
 
@@ -102,7 +102,7 @@ def _is_first_process() -> bool:
 
 
 def _check(config: dict[str, Any], sweeping: bool) -> None:
-    """Raise an InputError for what would be ignored in silence, or cannot work."""
+    """Raise an InputError for settings that would be silently ignored or cannot work."""
     for key in config:
         if key not in KEYS:
             raise InputError(f"there is no key {key}{suggestion(key, KEYS)}")
@@ -115,7 +115,7 @@ def _check(config: dict[str, Any], sweeping: bool) -> None:
             f"trainer.strategy={strategy} loses what its processes collect; strategy=ddp does the same work"
         )
     if sweeping and devices != 1 and "SLURM_NTASKS" not in os.environ:
-        # Lightning starts its other processes with this very command line: each would be the whole sweep again.
+        # Lightning starts its other processes with this command line: each would run the whole sweep again.
         raise InputError(f"trainer.devices must be 1 in a sweep, got {devices}")
     for key in ("max_epochs", "max_steps", "accumulate_grad_batches"):
         if config["trainer"].get(key) is not None:
@@ -123,8 +123,8 @@ def _check(config: dict[str, Any], sweeping: bool) -> None:
     check_whole_number("seed", config["seed"], least=0, most=LARGEST_SEED)
 
 
-def _tell(metrics: dict[str, Any], folder: Path) -> None:
-    """Log the result, and what to do next."""
+def _log_result(metrics: dict[str, Any], folder: Path) -> None:
+    """Log the result, its files and the next commands."""
     if dead := sum(replica.get("val/dead", 0) > 0 for replica in metrics["replicas"]):
         logger.warning(
             "%d of %d nets dead: the output is the same for every validation photo, as when no unit of a layer is "
@@ -144,22 +144,22 @@ def _tell(metrics: dict[str, Any], folder: Path) -> None:
 
 
 def save_outcome(folder: Path, config: dict[str, Any], status: str, reason: str) -> None:
-    """Write `outcome.json` for a run without a result: "skipped", "interrupted" or "failed", and why."""
+    """Write `outcome.json` for a run without a result: "skipped", "interrupted" or "failed", with the reason."""
     if not _is_first_process():
-        return  # others end because the first one does, with errors that say nothing
+        return  # the others fail as a consequence, with uninformative errors
     outcome = {"status": status, "reason": reason, "accelerator": config["trainer"]["accelerator"], "config": config}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / OUTCOME, json.dumps(outcome, indent=2, default=str))
-    except OSError:  # on a full disk there is no room for this either
+    except OSError:  # the disk may be full
         logger.warning("'%s' could not be written", folder / OUTCOME)
 
 
 class ReportCallback(Callback):
-    """Compares all runs of a multirun at its end, and gives it a failing exit status where one has failed."""
+    """Hydra callback that compares all runs at the end of a multirun; it exits with failure if one has failed."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse a sweep over keys that do not name folders, because its jobs would share one."""
+        """Refuse a sweep over keys that are not part of the folder names: its jobs would share a folder."""
         unnamed = config.hydra.job.config.override_dirname.exclude_keys
         for override in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task)):
             if override.is_sweep_override() and override.key_or_group in unnamed:

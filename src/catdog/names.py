@@ -8,14 +8,14 @@ EXERCISE = {(): "logistic", (4,): "shallow", (5, 5, 3): "deep"}
 
 
 def shown(name: str) -> str:
-    """Show a name as it is, or with escapes if it holds what no terminal shows: line breaks, bytes not UTF-8."""
+    """Return a name for display: escaped if it has unprintable characters, such as line breaks or invalid UTF-8."""
     return name if name.isprintable() else repr(name)
 
 
 def net_name(hidden: Sequence[int], whitening: int = 0, hog: int = 0) -> str:
-    """Name a network as in the exercise, or else by its hidden widths and what it sees besides plain pixels."""
-    seen = " and ".join(name for name, count in (("whitened", whitening), ("HOG", hog)) if count)
-    return f"{seen} {list(hidden)}" if seen else EXERCISE.get(tuple(hidden), str(list(hidden)))
+    """Name a network as in the exercise, or else by its fixed features and hidden widths."""
+    features = " and ".join(name for name, count in (("whitened", whitening), ("HOG", hog)) if count)
+    return f"{features} {list(hidden)}" if features else EXERCISE.get(tuple(hidden), str(list(hidden)))
 
 
 def net_title(options: Mapping[str, Any]) -> str:
@@ -25,7 +25,7 @@ def net_title(options: Mapping[str, Any]) -> str:
 
 
 def describe(metrics: dict[str, Any]) -> str:
-    """Name a run's net and result, from its record, in one line."""
+    """Summarize a run's record in one line: net, epochs, test accuracy."""
     epochs = f"{metrics['epochs']} epoch{'s' * (metrics['epochs'] != 1)}"
     accuracy = f"{metrics.get('test/acc', math.nan):.3f}"
     if metrics["test/acc_interval"]:

@@ -1,1 +1,1 @@
-"""From a checkpoint: probabilities, an evaluation, predictions, an inspection page, an exported file, a demo."""
+"""Use of a checkpoint: predictions, evaluation, inspection page, export, demo."""

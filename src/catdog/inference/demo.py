@@ -1,4 +1,4 @@
-"""Demo page on this machine: a photo in, class probabilities and the largest contributions of first-layer units out."""
+"""Local demo page: class probabilities of a photo, and the first-layer units with the largest contributions."""
 
 import os
 import re
@@ -26,8 +26,8 @@ from catdog.names import net_title, shown
 from catdog.plots import weight_pictures
 
 HOST = "127.0.0.1"
-MOST_MB = 20  # of an upload; photos of phones have up to 12
-LIFETIME = 300  # seconds until files are deleted; photos are, once they are read
+MOST_MB = 20  # of an upload; phone photos have up to 12
+LIFETIME = 300  # seconds until generated files are deleted; uploads are deleted once read
 CSS = """
 .gradio-container {width: 100%; max-width: 60rem !important; margin: auto}
 .pixels img {width: 100%; height: 100%; object-fit: contain; image-rendering: pixelated}
@@ -41,7 +41,7 @@ def largest_contributions(model: Predictor, pixels: Tensor, most: int = 8) -> li
     """Find the first-layer units of all replicas with the largest contributions to the logit, the largest first.
 
     Pixels are uint8 (3, image_size, image_size). Without hidden layers a network is one unit, which gives the logit.
-    Gives replica, index of the unit, contribution (positive for class 1), and its weights as a picture, grey for 0.
+    Returns for each unit: replica, index, contribution (positive for class 1), weights as a picture (grey is 0).
     """
     images, network = to_images(pixels[None].float()), model.classifier.network
     layers = contributions(model.classifier, images)
@@ -50,11 +50,11 @@ def largest_contributions(model: Predictor, pixels: Tensor, most: int = 8) -> li
     pictures = weight_pictures(network.input_weights.flatten(0, 1)[chosen], model.image_size)
     colours = pictures.mul(255).round().byte().permute(0, 2, 3, 1).numpy()
     flat, width = values.flatten().tolist(), values.shape[1]
-    return [(n // width, n % width, flat[n], own) for n, own in zip(chosen, colours, strict=True)]
+    return [(n // width, n % width, flat[n], picture) for n, picture in zip(chosen, colours, strict=True)]
 
 
 def plain(text: str) -> str:
-    """Escape a text for Markdown, so that it shows as it is; what cannot be printed shows as Python's escapes."""
+    """Escape a text for Markdown; names with unprintable characters get Python's escapes first."""
     return re.sub(f"([{re.escape(punctuation)}])", r"\\\1", shown(text))
 
 
@@ -71,10 +71,10 @@ def explanation(options: Mapping[str, Any]) -> str:
 
 
 def answer(model: Predictor, path: str) -> tuple[str, NDArray[np.uint8], dict[str, float], list[Any]]:
-    """Predict a photo: probability in Markdown, photo as the net sees it, class probabilities, pictures with captions.
+    """Predict a photo; return a Markdown sentence, the resized photo, class probabilities, captioned unit pictures.
 
     Raises:
-        InputError: the photo cannot be read; the sentence says why.
+        InputError: the photo cannot be read.
     """
     try:
         photo = FileSource(Path(), ("", ""), [(path, 0)]).read(0, model.image_size)
@@ -83,29 +83,29 @@ def answer(model: Predictor, path: str) -> tuple[str, NDArray[np.uint8], dict[st
     pixels, names = torch.from_numpy(photo.transpose(2, 0, 1).copy()), tuple(map(shown, model.class_names))
     probabilities = model.logits(pixels[None])[:, 0].sigmoid().tolist()
     average = mean(probabilities)
-    told = f"Probability of {plain(names[1])}: {average:.3f}"
+    sentence = f"Probability of {plain(names[1])}: {average:.3f}"
     if len(probabilities) > 1:
         spread = f"{min(probabilities):.3f} to {max(probabilities):.3f}, sd {stdev(probabilities):.3f}"
-        told += f", the mean of {len(probabilities)} nets ({spread})"
+        sentence += f", the mean of {len(probabilities)} nets ({spread})"
     units = []
     for replica, unit, value, picture in largest_contributions(model, pixels):
         contribution = f"{abs(value):.3f} for {names[value > 0]}" if value else "no contribution"
         units.append((picture, f"{contribution} · net {replica + 1}, unit {unit + 1}"))
-    return told, photo, dict(zip(names, (1 - average, average), strict=True)), units
+    return sentence, photo, dict(zip(names, (1 - average, average), strict=True)), units
 
 
 def page(model: Predictor, name: str) -> gr.Blocks:
-    """Build the page; `name` says where the networks come from."""
+    """Build the page; `name` is the checkpoint or run in its heading."""
     first, second = map(plain, model.class_names)
     net = plain(f"{net_title(model.classifier.hparams)} · {shown(name)}")
     with gr.Blocks(title="catdog", analytics_enabled=False, delete_cache=(LIFETIME, LIFETIME)) as blocks:
         gr.Markdown(f"# {first} or {second}?\n{net}", latex_delimiters=[])
-        # A file, because Gradio's own decoding of images is not training's.
-        drop = gr.File(label=f"Photo of up to {MOST_MB} MB", height=150)
-        told = gr.Markdown(latex_delimiters=[])
+        # Not an image input, which would decode photos differently from training.
+        upload = gr.File(label=f"Photo of up to {MOST_MB} MB", height=150)
+        sentence = gr.Markdown(latex_delimiters=[])
         with gr.Column(visible=False) as result:
             with gr.Row():
-                seen = gr.Image(label="As the net sees it", format="png", height=240, elem_classes="pixels", buttons=[])
+                view = gr.Image(label="As the net sees it", format="png", height=240, elem_classes="pixels", buttons=[])
                 label = gr.Label(label="Class probability")
             gr.Markdown(f"## Largest contributions\n{explanation(model.classifier.hparams)}")
             units = gr.Gallery(show_label=False, format="png", columns=4, elem_classes="pixels", buttons=[])
@@ -118,29 +118,29 @@ def page(model: Predictor, name: str) -> gr.Blocks:
             finally:
                 Path(path).unlink(missing_ok=True)
 
-        outputs = [drop, told, seen, label, units, result]
-        drop.upload(show, drop, outputs, show_progress="hidden", api_visibility="private")
+        outputs = [upload, sentence, view, label, units, result]
+        upload.upload(show, upload, outputs, show_progress="hidden", api_visibility="private")
     return blocks
 
 
 def local_only(request: Request) -> None:
-    """Refuse requests by another name than this machine's, from another site's page, or larger than a photo."""
+    """Refuse requests with a foreign Host or Origin header, or a body of more than MOST_MB."""
     headers = request.headers
-    own = headers.get("origin", f"http://{request.url.netloc}") == f"http://{request.url.netloc}"
-    if not own or request.url.hostname not in (HOST, "localhost"):
+    same_origin = headers.get("origin", f"http://{request.url.netloc}") == f"http://{request.url.netloc}"
+    if not same_origin or request.url.hostname not in (HOST, "localhost"):
         raise HTTPException(403, "this page is for this machine alone")
-    if "transfer-encoding" in headers or int(headers.get("content-length", 0)) > (MOST_MB + 1) * 2**20:  # of all files
+    if "transfer-encoding" in headers or int(headers.get("content-length", 0)) > (MOST_MB + 1) * 2**20:
         raise HTTPException(413, f"at most {MOST_MB} MB")
 
 
 def serve(model: Predictor, name: str, port: int | None, open_browser: bool) -> None:
-    """Serve the page on this machine alone until Ctrl-C, without a port at the first free one from 7860 on.
+    """Serve the page on this machine only, until Ctrl-C; without a port, at the first free one from 7860 on.
 
     Raises:
         InputError: the port is taken or not allowed.
     """
     with TemporaryDirectory() as uploads:
-        os.environ |= {"GRADIO_TEMP_DIR": uploads, "no_proxy": HOST}  # Gradio asks its own page whether it is up
+        os.environ |= {"GRADIO_TEMP_DIR": uploads, "no_proxy": HOST}  # Gradio requests its own page at startup
         blocks = page(model, name)
         try:
             _, address, _ = blocks.launch(

@@ -1,4 +1,4 @@
-"""Evaluation of trained networks on labelled photos: a run's test part, or a folder of anybody's."""
+"""Evaluation of trained networks on labelled photos: a run's test set, or a folder."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ from catdog.plots import SIDE, mistakes
 class Sample(NamedTuple):
     """Labelled photos: rows of a store."""
 
-    origin: str  # for people
+    origin: str  # description, for the title
     source: PhotoSource
     store: PixelStore
     rows: Tensor  # of the photos that are evaluated, int64 (photos,)
@@ -36,11 +36,11 @@ class Sample(NamedTuple):
 def evaluate(
     model: str | Path, data: str | Path | None = None, out: str | Path | None = None
 ) -> tuple[dict[str, Any], Path]:
-    """Measure a run or a checkpoint; return the content of evaluation.json, and its folder, with the figures too.
+    """Evaluate a model, write evaluation.json and two figures, and return the former's content and their folder.
 
-    The model is a finished run's folder, or a checkpoint's file; `data` a folder with two class sub-folders, by default
-    the run's test part. By default, files go to a folder `evaluation` in the run's, or beside the checkpoint, with the
-    names of a checkpoint that is not the tested one and of `data` added.
+    `model` is a finished run's folder or a checkpoint; `data` is a folder with two class sub-folders, by default the
+    run's test set. `out` is by default a folder `evaluation` in the run's, or beside the checkpoint; its name is
+    extended by that of `data` and that of a checkpoint other than the tested one.
 
     Raises:
         InputError: there is no such model, or there are no photos for it.
@@ -64,7 +64,7 @@ def evaluate(
     probabilities, rows = mean_logits(logits, dim=0).sigmoid(), sample.rows.tolist()
     sheet = mistakes(lambda n: sample.source.read(rows[n], SIDE), sample.labels, probabilities, networks.class_names)
     sheet.save(folder / "mistakes.png")
-    write_atomically(folder / "evaluation.json", json.dumps(record, indent=2))  # last: it says that all is there
+    write_atomically(folder / "evaluation.json", json.dumps(record, indent=2))  # last, to mark completion
     return record, folder
 
 
@@ -72,11 +72,11 @@ def _test_part(networks: Predictor, run: FinishedRun) -> Sample:
     data = run.data()
     if (networks.image_size, networks.class_names) != (data.image_size, tuple(data.class_names)):
         raise InputError(f"the checkpoint is not of the run in {str(run.folder)!r}; name photos with --data FOLDER")
-    return Sample(f"the test part of '{run.folder}'", data.source, data.store, data.test.rows, data.test.labels, {})
+    return Sample(f"the test set of '{run.folder}'", data.source, data.store, data.test.rows, data.test.labels, {})
 
 
 def _folder(networks: Predictor, data: str | Path, cache_dir: str) -> Sample:
-    """Read all photos of a folder, its classes matched to the checkpoint's whatever the case or a plural s."""
+    """Read all photos of a folder; match its classes to the checkpoint's, ignoring case and a plural s."""
     try:
         source = FolderSource(data)
     except InputError as error:
@@ -97,10 +97,10 @@ def _folder(networks: Predictor, data: str | Path, cache_dir: str) -> Sample:
 
 
 def _describe(checkpoint: Path, networks: Predictor, sample: Sample, run: FinishedRun | None) -> dict[str, Any]:
-    """Describe what was measured on which photos, as JSON values."""
+    """Describe checkpoint, photos and environment, as JSON values."""
     count, ones = len(sample.labels), int(sample.labels.sum())
     net, trained_on = net_title(networks.classifier.hparams), None
-    with suppress(InputError):  # where the run's photos are gone, it is not known which pixels it has seen
+    with suppress(InputError):  # without the run's photos, those it was trained on are unknown
         if run is not None:
             data = run.data()
             seen = {data.store.digests[row] for part in (data.train, data.val) for row in part.rows.tolist()}

@@ -17,14 +17,14 @@ from catdog.names import shown
 from catdog.plots import TRAIN_COLOR, VAL_COLOR
 from catdog.statistics import wilson_interval
 
-LONGEST_NAME = 18  # letters of a class's name that the figure has room for
-LONGEST_LINE = 110  # letters of the title
+LONGEST_NAME = 18  # characters of a class name; longer ones are cut
+LONGEST_LINE = 110  # characters per line of the title
 MOST_THIN_LINES = 20
 
 
 @matplotlib.rc_context({"text.parse_math": False})  # a dollar sign in a name begins no formula
 def draw_evaluation(record: Mapping[str, Any], logits: Tensor, labels: Tensor) -> Figure:
-    """Draw four panels on one net; of several replicas on their ensemble, with a thin ROC curve for each of them.
+    """Draw four panels for one net, or for the ensemble of several replicas with a thin ROC curve for each.
 
     The record is the content of `evaluation.json`; logits of class 1 are float64 (replicas, photos), labels (photos,).
     """
@@ -57,7 +57,7 @@ def draw_evaluation(record: Mapping[str, Any], logits: Tensor, labels: Tensor) -
 
 
 def _confusion(axes: Axes, matrix: np.ndarray[Any, Any], names: Sequence[str]) -> None:
-    """Counts, and which share of the photos of their class they are; the shade is that share."""
+    """Draw the counts and their shares of the true class, which set the shade."""
     photos = matrix.sum(axis=1)
     shares = matrix / np.maximum(photos, 1)[:, None]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -73,8 +73,8 @@ def _confusion(axes: Axes, matrix: np.ndarray[Any, Any], names: Sequence[str]) -
 def _roc(axes: Axes, record: Mapping[str, Any], logits: Tensor, probabilities: Tensor, labels: Tensor) -> None:
     area, whose = with_interval(record["mean"], "roc_auc"), ""
     if record["ensemble"]:
-        for number, own in enumerate(logits[:MOST_THIN_LINES].sigmoid()):
-            false, true, _ = classification.binary_roc(own, labels.int())
+        for number, scores in enumerate(logits[:MOST_THIN_LINES].sigmoid()):
+            false, true, _ = classification.binary_roc(scores, labels.int())
             label = None if number else f"each net, mean {area}"
             axes.plot(false, true, color=TRAIN_COLOR, alpha=0.25, linewidth=0.9, label=label)
         area, whose = with_interval(record["ensemble"], "roc_auc"), "ensemble, "
@@ -86,24 +86,24 @@ def _roc(axes: Axes, record: Mapping[str, Any], logits: Tensor, probabilities: T
 
 
 def _precision_recall(axes: Axes, probabilities: Tensor, labels: Tensor, names: Sequence[str]) -> None:
-    """Either class against the other: unlike the ROC curve, the two differ."""
+    """Draw a curve with each class as the positive one: unlike ROC curves, the two differ."""
     for label, color in ((1, VAL_COLOR), (0, TRAIN_COLOR)):
-        scores, own = (probabilities, labels.int()) if label else (1 - probabilities, 1 - labels.int())
-        precision, recall, _ = classification.binary_precision_recall_curve(scores, own)
-        area = float(classification.binary_average_precision(scores, own))
+        scores, positive = (probabilities, labels.int()) if label else (1 - probabilities, 1 - labels.int())
+        precision, recall, _ = classification.binary_precision_recall_curve(scores, positive)
+        area = float(classification.binary_average_precision(scores, positive))
         text = f"{names[label]}: average precision {area:.3f}"
-        # A precision holds down to the next recall; the last point, 1 at recall 0, is torchmetrics' own.
+        # Each precision holds down to the next recall. torchmetrics appends a last point: precision 1 at recall 0.
         axes.plot(recall[:-1], precision[:-1], drawstyle="steps-post", color=color, linewidth=2, label=text)
-        share = float(own.double().mean())
+        share = float(positive.double().mean())
         axes.axhline(share, color=color, linestyle="--", linewidth=1, label=f"{names[label]}: baseline {share:.3f}")
     axes.set(xlabel="recall", ylabel="precision", title="precision-recall curve of each class")
 
 
 def _calibration(axes: Axes, probabilities: Tensor, labels: Tensor, one: Mapping[str, Any]) -> None:
-    """Share of class 1 against its probability; the bars at the bottom are the photos of each bin."""
+    """Draw the share of class 1 against its predicted probability; bars show the photos per bin."""
     values = probabilities.numpy()
     weights = (np.ones(len(values)), values, labels.numpy())
-    sums = np.array([np.histogram(values, BINS, (0, 1), weights=own)[0] for own in weights])
+    sums = np.array([np.histogram(values, BINS, (0, 1), weights=weight)[0] for weight in weights])
     (filled,) = sums[0].nonzero()
     photos, means, ones = sums[:, filled]
     intervals = [wilson_interval(int(one), int(count)) for one, count in zip(ones, photos, strict=True)]

@@ -17,36 +17,36 @@ from catdog.files import write_atomically
 from catdog.inference.predictor import Predictor
 
 TOLERANCE = 1e-5  # between the probabilities of the file and of the checkpoint
-BATCHES = (1, 2, 3, 64)  # photos, of random pixels, that the file is checked on
-OPSET = 20  # the first that samples images as PyTorch does
+BATCHES = (1, 2, 3, 64)  # sizes of the batches of random pixels that the file is checked on
+OPSET = 20  # the first whose image sampling is PyTorch's
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
-DETAILS = "catdog.json"  # the member of a torch.export file that holds what ONNX keeps as metadata
+DETAILS = "catdog.json"  # member of a torch.export file for the metadata, which ONNX has a field for
 
 
 def export(checkpoint: Path, kind: str, path: Path | None = None) -> str:
-    """Write a checkpoint's networks as one file, if its probabilities are the checkpoint's.
+    """Export a checkpoint's networks to one file, if its probabilities match the checkpoint's within TOLERANCE.
 
-    The kind is one of SUFFIXES; without a path the file goes beside the checkpoint. Returns, for people, the file's
-    size, what it was checked on, and code that uses it.
+    `kind` is one of SUFFIXES; by default the file goes beside the checkpoint. Returns text for the terminal: the file's
+    size, the result of the check, and example code.
 
     Raises:
         InputError: the checkpoint cannot be used, a package is missing, or the file is wrong.
     """
     check_packages(f"--format {kind}", "export", ("onnx", "onnxruntime", "onnxscript") if kind == "onnx" else ())
     path = path or checkpoint.with_suffix(SUFFIXES[kind])
-    if path.suffix != SUFFIXES[kind]:  # nor is a checkpoint or a photo ever overwritten
+    if path.suffix != SUFFIXES[kind]:  # protects checkpoints and photos from being overwritten
         raise InputError(f"--out must end in {SUFFIXES[kind]} for --format {kind}, got {str(path)!r}")
     model = Predictor.load(checkpoint)
     example = usage(kind, path.name, model.image_size, model.class_names[1])
     try:
         content = serialize(model, kind, _details(model, checkpoint) | {"example": example})
-    except Exception as error:  # of many kinds, from PyTorch's exporters
+    except Exception as error:  # PyTorch's exporters raise many kinds
         raise InputError(f"--format {kind} cannot express these networks ({type(error).__name__})") from error
     rng, program, shape = np.random.default_rng(0), load(content, kind), (3, model.image_size, model.image_size)
     batches = [rng.integers(0, 256, (photos, *shape), dtype=np.uint8) for photos in BATCHES]
     expected = model.logits(torch.from_numpy(np.concatenate(batches))).sigmoid().mean(0).numpy()
     difference = float(np.abs(np.concatenate([program(pixels) for pixels in batches]) - expected).max())
-    if not difference <= TOLERANCE:  # nor is it if one of them is not a number
+    if not difference <= TOLERANCE:  # `not <=` also refuses NaN
         found = f"differ from the checkpoint's by up to {difference:.2g}, more than {TOLERANCE:g}"
         raise InputError(f"the exported program's probabilities {found}; no file is left")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def export(checkpoint: Path, kind: str, path: Path | None = None) -> str:
 
 
 def usage(kind: str, file: str, size: int, class_name: str) -> str:
-    """Write code that predicts a photo with an exported file and without catdog."""
+    """Return example code that predicts a photo with an exported file, without catdog."""
     if kind == "onnx":
         imports, pixels = "import numpy as np, onnxruntime", "np.asarray(photo).transpose(2, 0, 1)"
         output = f'onnxruntime.InferenceSession({file!r}).run(["probability"], {{"pixels": pixels}})[0]'
@@ -75,7 +75,7 @@ pixels = {pixels}[None]  # uint8 (1, 3, {size}, {size})
 
 def serialize(model: Predictor, kind: str, details: dict[str, str]) -> bytes:
     """Export the mean probability over the replicas, with `details` as metadata and no path of this machine."""
-    pixels = torch.zeros(2, 3, model.image_size, model.image_size, dtype=torch.uint8)  # to trace the model with
+    pixels = torch.zeros(2, 3, model.image_size, model.image_size, dtype=torch.uint8)  # example input for tracing
     if kind == "onnx":
         exported: Any = torch.onnx.export(
             model.eval(), (pixels,), input_names=["pixels"], output_names=["probability"], opset_version=OPSET,
@@ -95,7 +95,7 @@ def serialize(model: Predictor, kind: str, details: dict[str, str]) -> bytes:
 
 
 def load(content: bytes, kind: str) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """Open an exported file without help from catdog: a function from pixels to probabilities."""
+    """Load an exported program, without catdog, as a function from pixels to probabilities."""
     if kind == "onnx":
         import onnxruntime
 
@@ -106,7 +106,7 @@ def load(content: bytes, kind: str) -> Callable[[NDArray[np.uint8]], NDArray[np.
 
 
 def _details(model: Predictor, checkpoint: Path) -> dict[str, str]:
-    """Collect what somebody has to know who gets the file alone; lists are JSON."""
+    """Collect the metadata that document the file's input and output; lists are JSON."""
     (first, second), size = model.class_names, model.image_size
     return {
         "class_names": json.dumps(model.class_names),

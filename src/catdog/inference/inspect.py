@@ -24,15 +24,15 @@ from catdog.names import describe, shown
 from catdog.plots import network_diagram, weight_pictures
 
 BATCH = 256  # photos per forward and backward pass
-TOP_PHOTOS = 6  # of each unit
-UNRELATED = 5  # standard deviations of the cosine of independent weights; that of trained and initial ones is larger
+TOP_PHOTOS = 6  # per unit
+UNRELATED = 5  # maximum cosine of unrelated weights, in standard deviations of that of independent ones
 
-LARGEST = 128  # pixels: height and width of a picture at most
-SMALL = 64  # pixels: up to which a photo is encoded without loss
+LARGEST = 128  # pixels: maximum height and width of a picture
+SMALL = 64  # pixels: photos up to this size are encoded losslessly
 
 
 class Inspection(NamedTuple):
-    """One network on photos.
+    """Results of inspecting one network on photos.
 
     Attributes:
         photos: `path`, `label`, `logit`, `confidence` (the probability of the predicted class) and `inactive` (True if
@@ -49,11 +49,11 @@ class Inspection(NamedTuple):
 
 
 def inspect_run(folder: str | Path, out: str | Path | None = None, seed: int | None = None) -> Path:
-    """Write the page on a network of a finished run; returns its path.
+    """Write the inspection page of one network of a finished run; return its path.
 
     Args:
-        folder: the run's.
-        out: folder of the page; None: the run's.
+        folder: folder of the run.
+        out: folder of the page; None: the folder of the run.
         seed: of the replica to inspect; None: the first one's.
 
     Raises:
@@ -89,12 +89,12 @@ def inspect(model: Predictor, replica: int, paths: list[str], pixels: Tensor, la
 
 
 def unit_statistics(activations: Tensor, contributions: Tensor, labels: Tensor) -> pd.DataFrame:
-    """Summarize a layer's units, by their index, the one with the most variable contribution first, dead ones last.
+    """Summarize a layer's units, indexed by unit, sorted by decreasing `sd`, dead ones last.
 
-    `active`, `active_0` and `active_1` are the shares of all photos and of each class's on which the activation is
-    above 0, NaN for a class without photos. `mean` and `sd` are of the contribution. `balance` is the sum of the
-    contributions over that of their absolute values, from -1 (all for class 0) to 1; 0 if all are 0. `top_photos` are
-    the rows of the photos with the largest activations, with these; none of 0.
+    `active`, `active_0` and `active_1` are the fractions of all photos and of each class with an activation above 0,
+    NaN for a class without photos. `mean` and `sd` are of the contribution. `balance` is the sum of the contributions
+    divided by that of their absolute values, from -1 (all for class 0) to 1; 0 if all are 0. `top_photos` maps the rows
+    of the photos with the largest activations above 0 to these activations.
     """
     values, added = (pd.DataFrame(tensor.numpy()) for tensor in (activations, contributions))
     active = values > 0
@@ -119,10 +119,10 @@ def weighted_mean(pixels: Tensor, weights: Tensor) -> Tensor:
 
 
 def first_weights(classifier: CatDogClassifier, replica: int) -> dict[str, Tensor]:
-    """Give the first layer's weights, and their change in training if the replica's seed initialized them.
+    """Return the first layer's weights, and their change in training if the replica's seed initialized them.
 
-    It did not if training was resumed from another run's checkpoint. Trained weights stay far more similar to their own
-    initial values than independent ones would be.
+    It did not if training started from another run's checkpoint, as cosine similarity shows: trained weights stay far
+    more similar to their initial values than to independent ones.
     """
     start = CatDogClassifier(**classifier.hparams)
     start.load_state_dict(dict(classifier.named_buffers()), strict=False)  # the features are fixed before training
@@ -146,14 +146,14 @@ def contributions(classifier: CatDogClassifier, images: Tensor) -> list[tuple[Te
     A unit's contribution is its activation times the derivative of the logit with respect to it. In the last hidden
     layer, that is its activation times its output weight; in earlier ones, the first-order effect of removing the unit.
     """
-    images = images.detach().requires_grad_()  # frozen weights alone would leave nothing to differentiate
+    images = images.detach().requires_grad_()  # the weights are frozen, and autograd needs a leaf
     *hidden, logits = activations(classifier.network, images)
     slopes = torch.autograd.grad(logits.sum(), hidden) if hidden else ()
     return [(values.detach(), (values * slope).detach()) for values, slope in zip(hidden, slopes, strict=True)]
 
 
 def page(found: Inspection, record: dict[str, Any], replica: int, options: Mapping[str, Any]) -> str:
-    """Render an inspection as HTML that loads and runs nothing, with the run's record and the classifier's options."""
+    """Render an inspection, a run's record and the classifier's options as self-contained HTML without scripts."""
     loader = PackageLoader("catdog.inference", ".")
     environment = Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
@@ -166,7 +166,7 @@ def page(found: Inspection, record: dict[str, Any], replica: int, options: Mappi
 
 
 def _diagram(options: Mapping[str, Any]) -> str:
-    """Draw the network, with its fixed features as a layer, as the URL of an SVG."""
+    """Draw the network, with its fixed features as a layer, as the data URL of an SVG."""
     pixels, whitening, hog = 3 * options["image_size"] ** 2, options["whitening"], options["hog"]
     name = ("whitened pixels" if whitening else "pixels") + (", HOG" if hog else "")
     fixed = (name, (whitening or pixels) + hog) if whitening or hog else None
@@ -175,7 +175,7 @@ def _diagram(options: Mapping[str, Any]) -> str:
 
 
 def _image(pixels: Tensor, lossless: bool = False) -> str:
-    """Encode pixels, uint8 or float32 in [0, 1], (3, height, width), as the URL of an image."""
+    """Encode pixels, uint8 or float32 in [0, 1], (3, height, width), as a data URL."""
     image = to_pil_image(pixels)
     image.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX)
     lossless = lossless or pixels.shape[-1] <= SMALL

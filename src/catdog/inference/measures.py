@@ -17,7 +17,7 @@ from catdog.model.metrics import cross_entropy, mean_logits
 from catdog.statistics import mean_accuracy, wilson_interval
 
 BINS = 15  # of equal width, of the probability of class 1
-DRAWS = 1000  # of labels that a calibrated net would meet
+DRAWS = 1000  # simulated sets of labels for a calibrated net
 NUMBERS = {
     "accuracy": "accuracy",
     "roc_auc": "area under the ROC curve",
@@ -25,17 +25,17 @@ NUMBERS = {
     "brier": "Brier score",
     "bce": "binary cross-entropy",
     "calibration_error": "expected calibration error",
-}  # one of each net, and their titles
+}  # scalar measures of a net, with titles
 
 
 def measure_all(logits: Tensor, labels: Tensor, seeds: Sequence[int]) -> dict[str, Any]:
     """Measure networks on the same photos: each of them, their mean and standard deviation, and their ensemble.
 
-    The mean is what a single net does: its intervals speak of other photos and, of several nets, other initial weights.
-    The ensemble predicts by the mean probability; None for a single net. All are JSON values. Logits of class 1 are
-    float64 (nets, photos), one photo at least; labels 0 or 1, (photos,); seeds those of the nets' initial weights.
+    The mean is that of a single net; its intervals cover the sampling of photos and, of several nets, that of initial
+    weights. The ensemble predicts by the mean probability; None for a single net. All are JSON values. Logits of class
+    1 are float64 (nets, photos), at least one photo; labels 0 or 1, (photos,); seeds those of the initial weights.
     """
-    nets = [{"seed": seed, **measure(own, labels)} for seed, own in zip(seeds, logits, strict=True)]
+    nets = [{"seed": seed, **measure(net_logits, labels)} for seed, net_logits in zip(seeds, logits, strict=True)]
     mean = {name: nets[0][name] for name in (*NUMBERS, "accuracy_interval", "roc_auc_interval")}
     sd: dict[str, Any] = dict.fromkeys(NUMBERS)
     if len(nets) == 1:
@@ -54,8 +54,8 @@ def measure_all(logits: Tensor, labels: Tensor, seeds: Sequence[int]) -> dict[st
 def measure(logits: Tensor, labels: Tensor) -> dict[str, Any]:
     """Measure one net, or an ensemble by its logits, float64 (photos,), with labels 0 or 1, (photos,).
 
-    A photo is predicted to be of class 1 where its logit is above 0. The Brier score is the mean squared distance of
-    the probability of class 1 from the label, BCE the mean binary cross-entropy. Intervals are of 95 %.
+    A photo is predicted to be of class 1 where its logit is above 0. The Brier score is the mean squared difference of
+    probability and label, BCE the mean binary cross-entropy. Intervals are 95 % confidence intervals.
 
     Degenerate cases:
         All photos of one class: ROC area and average precision are None.
@@ -87,10 +87,10 @@ def measure(logits: Tensor, labels: Tensor) -> dict[str, Any]:
 
 
 def auc_interval(area: float, zeros: int, ones: int, between: float = 0.0) -> tuple[float, float]:
-    """95 % interval of an area under the ROC curve: all areas θ with |area - θ| ≤ 1.96 √(V(θ) + between).
+    """Compute the 95 % interval of an area under the ROC curve: all θ with |area - θ| ≤ 1.96 √(V(θ) + between).
 
     V is Hanley & McNeil's variance as Newcombe (2006), Statistics in Medicine 25, method 5, modifies it. Like Wilson's
-    interval it keeps a width where the area is 0 or 1. The area is that of one net, or the mean of several, and
+    interval it has a positive width where the area is 0 or 1. The area is that of one net, or the mean of several, and
     `between` the variance of that mean between nets; `zeros` and `ones` count the photos of each class, 1 at least.
     """
     z, half = float(norm.ppf(0.975)), (zeros + ones) / 2 - 1
@@ -99,7 +99,7 @@ def auc_interval(area: float, zeros: int, ones: int, between: float = 0.0) -> tu
         variance = theta * (1 - theta) * (1 + half * ((1 - theta) / (2 - theta) + theta / (1 + theta))) / (zeros * ones)
         return abs(area - theta) - z * math.sqrt(variance + between)
 
-    tiny = 1e-9  # θ = 0 and θ = 1 are roots too, but no ends of the interval
+    tiny = 1e-9  # θ = 0 and θ = 1 are roots too, but not interval ends
     low = brentq(excess, 0, area * (1 - tiny)) if excess(0) > 0 else 0.0
     high = brentq(excess, area + tiny * (1 - area), 1) if excess(1) > 0 else 1.0
     return float(low), float(high)
@@ -108,14 +108,14 @@ def auc_interval(area: float, zeros: int, ones: int, between: float = 0.0) -> tu
 def calibration(probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
     """Compute the expected calibration error over BINS, and simulate that of a calibrated net with these probabilities.
 
-    The latter is not 0: few photos never have just the share of class 1 that their probabilities say. Labels are drawn
-    with these probabilities, with a fixed seed (consistency resampling, Bröcker & Smith 2007). Gives the mean over the
-    draws and their 0.95 quantile.
+    The latter is above 0, because the class frequencies of a finite sample deviate from the probabilities. Labels are
+    drawn with these probabilities and a fixed seed (consistency resampling, Bröcker & Smith 2007). Returns the mean
+    over the draws and their 0.95 quantile.
     """
     generator = torch.Generator().manual_seed(0)
     drawn = (probabilities.bernoulli(generator=generator) for _ in range(DRAWS))
     compute = partial(classification.binary_calibration_error, probabilities, n_bins=BINS, validate_args=False)
-    found, *simulated = (float(compute(own.int())) for own in (labels, *drawn))
+    found, *simulated = (float(compute(outcome.int())) for outcome in (labels, *drawn))
     expected = {"mean": fmean(simulated), "quantile_95": float(np.quantile(simulated, 0.95))}
     return {"calibration_error": found, "calibration_error_if_calibrated": expected}
 

@@ -1,4 +1,4 @@
-"""Predictions for anybody's photos: lines, CSV, JSON, a sheet of photos."""
+"""Predictions for photos: printed lines, CSV, JSON, a contact sheet."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from catdog.names import shown
 from catdog.plots import SIDE, contact_sheet
 
 COLUMNS = ("path", "prediction", "confidence", "probability", "sd", "reason")
-BATCH = 64  # photos given to the networks at a time
+BATCH = 64  # photos per forward pass
 MOST_ON_SHEET = 100  # photos
 SHEET_SUFFIXES = (".jpeg", ".jpg", ".png")
 ALL_READ, NONE_READ, SOME_UNREADABLE = 0, 1, 3  # exit statuses; 2 is the command line's
@@ -33,13 +33,13 @@ ALL_READ, NONE_READ, SOME_UNREADABLE = 0, 1, 3  # exit statuses; 2 is the comman
 
 @dataclass(frozen=True)
 class Prediction:
-    """Prediction for a photo, or why there is none."""
+    """Prediction for a photo, or the reason that it cannot be read."""
 
-    path: str  # as it was given, or found
-    reason: str | None = None  # why the photo cannot be read; what follows is for one that can
+    path: str  # as given, or as found in a folder
+    reason: str | None = None  # set if the photo cannot be read; all other attributes then have their defaults
     replicas: tuple[float, ...] = ()  # probability of class 1 by each replica
     probability: float | None = None  # their mean
-    sd: float | None = None  # their standard deviation; None of a single one
+    sd: float | None = None  # their standard deviation; None for a single one
     prediction: str | None = None  # name of the predicted class
     confidence: float | None = None  # probability of the predicted class
 
@@ -51,10 +51,10 @@ class Prediction:
 
 
 def predict(model: Predictor, paths: Sequence[str], progress: bool = True) -> Iterator[Prediction]:
-    """Predict every photo that the paths name, in order, each as soon as it is known.
+    """Yield the prediction for every photo that the paths name, in order, batch by batch.
 
-    Folders are searched at any depth. The prediction for a photo does not depend on the others; the memory is that of
-    some hundred resized photos. With `progress`, a terminal may show a bar.
+    Folders are searched at any depth. The prediction for a photo does not depend on the others; memory holds some
+    hundred resized photos. With `progress`, a terminal may show a bar.
 
     Raises:
         InputError: a folder has no photo, or cannot be listed.
@@ -67,7 +67,7 @@ def predict(model: Predictor, paths: Sequence[str], progress: bool = True) -> It
             raise InputError(f"the folder {path!r} has no photo ({', '.join(PHOTO_SUFFIXES)})")
         names += found
     source = FileSource(Path(), model.class_names, [(name, 0) for name in names])
-    # Always as many photos at a time, some of them left over at the end: products of other shapes round otherwise.
+    # A constant batch shape, filled with old photos at the end: matrix products of other shapes round differently.
     pixels = np.zeros((BATCH, 3, model.image_size, model.image_size), dtype=np.uint8)
     photos = zip(names, read_all(source, model.image_size, progress), strict=True)
     while batch := list(islice(photos, BATCH)):
@@ -80,10 +80,10 @@ def predict(model: Predictor, paths: Sequence[str], progress: bool = True) -> It
 
 
 def expand(arguments: Sequence[str], standard_input: BinaryIO, ends_with_nul: bool) -> list[str]:
-    """Put the paths that standard input holds, one per line or each ended by a NUL byte, in the place of every `-`.
+    """Replace every `-` by the paths on standard input, one per line or each ended by a NUL byte.
 
     Raises:
-        InputError: it has NUL bytes where lines were expected, as photos themselves have.
+        InputError: standard input has NUL bytes where lines are expected, as the content of a photo has.
     """
     content = standard_input.read() if "-" in arguments else b""
     if not ends_with_nul and b"\0" in content:
@@ -96,7 +96,7 @@ def expand(arguments: Sequence[str], standard_input: BinaryIO, ends_with_nul: bo
 def print_predictions(
     trained: str | Path, paths: Sequence[str], csv_file: Path | None, json_file: Path | None, sheet_file: Path | None
 ) -> int:
-    """Print a line for every photo as soon as it is known, write the files that are asked for, return the exit status.
+    """Print a line for every photo, batch by batch, write the requested files, return the exit status.
 
     `trained` is a finished run's folder, or a checkpoint's file; for `paths` see `predict`. CSV has the COLUMNS, JSON
     all attributes of every Prediction, and the sheet is a picture: see `draw_sheet`.
@@ -104,10 +104,10 @@ def print_predictions(
     Raises:
         InputError: there is no such model, or a file cannot be written.
     """
-    for path in (csv_file, json_file, sheet_file):  # before the work
+    for path in (csv_file, json_file, sheet_file):  # before predicting
         if path is not None and not path.absolute().parent.is_dir():
             raise InputError(f"{str(path)!r} cannot be written: there is no folder {str(path.parent)!r}")
-        if path is not None and path.exists() and not path.is_file():  # a renamed file would take its place
+        if path is not None and path.exists() and not path.is_file():  # renaming would replace it
             raise InputError(f"{str(path)!r} cannot be written: it is there and no regular file")
     if sheet_file is not None and sheet_file.suffix.lower() not in SHEET_SUFFIXES:
         raise InputError(f"the sheet's name must end in {', '.join(SHEET_SUFFIXES)}, got {str(sheet_file)!r}")
@@ -115,7 +115,7 @@ def print_predictions(
     model = Predictor.load(checkpoint)
     predictions = list(_print_lines(model, paths))
     if csv_file is not None:
-        rows = ([getattr(own, name) for name in COLUMNS] for own in predictions)
+        rows = ([getattr(prediction, name) for name in COLUMNS] for prediction in predictions)
         write_atomically(csv_file.resolve(), csv_text(COLUMNS, rows))
     if json_file is not None:
         nets = {"checkpoint": str(checkpoint), "class_names": model.class_names, "seeds": [*model.classifier.seeds]}
@@ -131,28 +131,28 @@ def print_predictions(
 
 
 def _print_lines(model: Predictor, paths: Sequence[str]) -> Iterator[Prediction]:
-    """Predict, and print predicted class, confidence, with several replicas its spread, and path of each photo."""
+    """Predict each photo; print predicted class, confidence, standard deviation of several replicas, and path."""
     width = max(len("prediction"), *(len(shown(name)) for name in model.class_names))
     several = len(model.classifier.seeds) > 1
     print(f"{'prediction':{width}}  confidence{'     sd' * several}  path", flush=True)
-    for own in predict(model, paths, progress=not sys.stdout.isatty()):  # there, the lines show it
-        if own.reason is not None:  # by tqdm, which takes its bar away meanwhile
-            tqdm.write(f"catdog: {own.path!r} could not be read: {own.reason}", file=sys.stderr)
+    for one in predict(model, paths, progress=not sys.stdout.isatty()):  # a terminal shows the lines
+        if one.reason is not None:  # `tqdm.write` keeps the bar intact
+            tqdm.write(f"catdog: {one.path!r} could not be read: {one.reason}", file=sys.stderr)
         else:
-            line = f"{shown(str(own.prediction)):{width}}  {own.confidence:10.3f}{f'  {own.sd:.3f}' if several else ''}"
-            print(f"{line}  {shown(own.path)}", flush=True)
-        yield own
+            line = f"{shown(str(one.prediction)):{width}}  {one.confidence:10.3f}{f'  {one.sd:.3f}' if several else ''}"
+            print(f"{line}  {shown(one.path)}", flush=True)
+        yield one
 
 
 def draw_sheet(predictions: Sequence[Prediction]) -> Image.Image:
-    """Draw the first MOST_ON_SHEET photos with prediction and confidence below; they are decoded once more."""
+    """Draw the first MOST_ON_SHEET photos with prediction and confidence below; photos are decoded again."""
     readable = [prediction for prediction in predictions if prediction.reason is None]
     source = FileSource(Path(), ("", ""), [(prediction.path, 0) for prediction in readable[:MOST_ON_SHEET]])
     pictures, captions = [], []
-    for own, photo in zip(readable, read_all(source, SIDE), strict=False):
-        if not isinstance(photo, UnreadablePhotoError):  # else it went away meanwhile
+    for one, photo in zip(readable, read_all(source, SIDE), strict=False):
+        if not isinstance(photo, UnreadablePhotoError):  # otherwise it has disappeared since
             pictures.append(Image.fromarray(photo))
-            captions.append(f"{shown(str(own.prediction))}, {own.confidence:.0%}\n{shown(Path(own.path).name)}")
+            captions.append(f"{shown(str(one.prediction))}, {one.confidence:.0%}\n{shown(Path(one.path).name)}")
     count = f"the first {len(pictures)} of " if len(pictures) < len(readable) else ""
     title = f"{count}{len(readable):,} photo{'s' * (len(readable) != 1)}"
     if unreadable := len(predictions) - len(readable):

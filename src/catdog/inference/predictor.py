@@ -1,4 +1,4 @@
-"""Predictor: networks of a checkpoint, with pixels in and probabilities out."""
+"""Predictor: a checkpoint's networks, from pixels to probabilities."""
 
 from pathlib import Path
 from typing import Self
@@ -27,16 +27,16 @@ class Predictor(nn.Module):
         """Load a checkpoint's networks.
 
         Raises:
-            InputError: there is no such file, it is no checkpoint of catdog, or of a version with other networks.
+            InputError: there is no such file, or it is not a catdog checkpoint, or one of an incompatible version.
         """
         content = read_checkpoint(checkpoint)
         options, state = content["hyper_parameters"], content["state_dict"]
         try:
             with torch.device("meta"):  # allocates nothing, whatever sizes the file claims
-                claimed = CatDogClassifier(**options).state_dict()
+                expected = CatDogClassifier(**options).state_dict()
             # A tensor that is not contiguous, or not in memory, may claim more numbers than the file holds.
-            held = {n: v.shape for n, v in state.items() if v.device.type == "cpu" and v.is_contiguous()}
-            if held != {n: v.shape for n, v in claimed.items()} or len(held) < len(state):
+            found = {n: v.shape for n, v in state.items() if v.device.type == "cpu" and v.is_contiguous()}
+            if found != {n: v.shape for n, v in expected.items()} or len(found) < len(state):
                 raise ValueError("weights of other sizes than its options say")
             model = cls(CatDogClassifier(**options))
             model.classifier.load_state_dict(state)
@@ -48,7 +48,7 @@ class Predictor(nn.Module):
         return model
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Compute the mean probability of class 1 over the replicas, float32 (photos,); this is what is exported.
+        """Compute the mean probability of class 1 over the replicas, float32 (photos,); `export` exports this method.
 
         Pixels are RGB, uint8 (photos, 3, image_size, image_size).
         """

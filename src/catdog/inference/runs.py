@@ -1,4 +1,4 @@
-"""FinishedRun: a run's folder, opened again. Its record may be a stranger's, so nothing in it names what is built."""
+"""FinishedRun: a run's folder, read back. Its record is untrusted: no name in it is imported."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ UNPACKED = {MicrosoftSource: "PetImages", OxfordPetsSource: "images"}  # sub-fol
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """Files of a finished run."""
+    """Folder and record of a finished run."""
 
     folder: Path
     record: dict[str, Any]  # content of metrics.json
@@ -38,14 +38,14 @@ class FinishedRun:
 
     @property
     def checkpoint(self) -> Path:
-        """The file of the weights that were tested."""
+        """Path of the checkpoint with the tested weights."""
         return self.folder / "checkpoints" / f"{self.record['config']['test_weights']}.ckpt"
 
     def data(self) -> CatDogDataModule:
-        """Build its photos, split as they were: `data.test` is what it was tested on.
+        """Build the run's data module, with the same split: `data.test` is its test set.
 
         Raises:
-            InputError: the record names other sources than catdog's own, or the photos are gone or have changed.
+            InputError: the record names sources other than catdog's, or the photos are gone or have changed.
         """
         try:
             data = build_data(self.record["config"]["data"])
@@ -59,7 +59,7 @@ class FinishedRun:
 
 
 def locate(path: str | Path) -> tuple[Path, FinishedRun | None]:
-    """Find the checkpoint of a path, which is its file or a finished run's folder, and the run that it is of, if any.
+    """Resolve a checkpoint file or a finished run's folder to a checkpoint, and to the run that wrote it, if any.
 
     Raises:
         InputError: `path` is a folder in which no run has finished.
@@ -77,8 +77,8 @@ def build_data(config: dict[str, Any]) -> CatDogDataModule:
     """Build the data module that a record describes, from plain arguments; no name in it is imported.
 
     Raises:
-        InputError: it names another class than catdog's own data module and sources, or its photos are missing.
-        KeyError, TypeError, ValueError: it has other arguments than theirs.
+        InputError: it names a class other than catdog's data module and sources, or its photos are missing.
+        KeyError, TypeError, ValueError: its arguments are not theirs.
     """
     arguments = dict(config)
     options = dict(arguments.pop("source"))
@@ -88,5 +88,5 @@ def build_data(config: dict[str, Any]) -> CatDogDataModule:
         raise InputError(f"they must be {wanted}, got {target!r} of {name!r}")
     source = SOURCES[name]
     if source in UNPACKED and not (Path(str(arguments.get("root"))) / UNPACKED[source]).is_dir():
-        raise InputError(f"no photos at {arguments.get('root')!r}")  # a record is no reason to download them
+        raise InputError(f"no photos at {arguments.get('root')!r}")  # reading a record must not start a download
     return CatDogDataModule(source(**options) if source is SyntheticSource else source, **arguments)

@@ -1,1 +1,1 @@
-"""From the records of many runs: a table, a figure and tests of the differences."""
+"""Comparison of many runs by their records: table, figure, tests of differences."""

@@ -1,4 +1,4 @@
-"""Report: the table of many runs, the differences between their settings with verdicts, a figure."""
+"""Report on many runs: table of settings, tests of their differences, figure of learning curves."""
 
 import logging
 from collections.abc import Sequence
@@ -22,16 +22,16 @@ MOST_PAIRS = 30
 
 @dataclass(frozen=True)
 class Verdict:
-    """Difference between two settings, with the p-value corrected for all pairs (Holm)."""
+    """Tested difference between two settings, with the p-value corrected for all pairs (Holm)."""
 
     first: Setting
     second: Setting
-    key: str  # in which they differ
+    key: str  # configuration key in which they differ
     difference: Difference
     p_value: float
 
     def __str__(self) -> str:
-        """Say it in one sentence."""
+        """Format the verdict as one sentence."""
         first, second, found = self.first, self.second, self.difference
         better, than, at = f"{first.net} is", second.net, f" at {_epochs(first.epochs)}"
         between = f"{first.net} and {second.net}{at}"
@@ -72,7 +72,7 @@ class Report:
         if self.verdicts and len({(run["split_seed"], run["fold"]) for run in runs}) == 1:
             lines += ["", "All runs share one split: this holds for its training photos; data.fold=0,1,… tries others."]
         if any(run["replicas"] > 1 for run in runs):
-            lines += ["", "Replicas count as seeds: own initial weights, but the split and batch order of their run."]
+            lines += ["", "Replicas count as seeds: they differ in initial weights, but share split and batch order."]
         return "\n".join([to_markdown(self.rows), *lines, ""])
 
     def save(self, folder: Path) -> None:
@@ -99,9 +99,9 @@ def compare(folders: Sequence[Path]) -> Report:
 
 
 def verdicts(settings: Sequence[Setting]) -> list[Verdict]:
-    """Compare settings that differ in one key: a deeper net with a shallower, more epochs with less.
+    """Test each pair of settings that differ in a single key, such as hidden widths or epochs.
 
-    Only runs of the same seed and split are compared. Gives none where there would be more than MOST_PAIRS pairs.
+    Runs are paired by seed and split. Returns no verdicts if there are more than MOST_PAIRS pairs.
     """
     pairs = []
     for second, first in combinations([setting for setting in settings if setting.runs], 2):

@@ -14,35 +14,35 @@ from catdog.files import OUTCOME
 from catdog.names import net_name
 from catdog.training.run_folder import METRICS
 
-# The keys that tell runs of one setting apart, or only repeat data.image_size. All others but the loggers' make the
-# setting.
+# Keys in which runs of one setting may differ, and model.image_size, which repeats data.image_size. All other keys,
+# except the loggers', define the setting.
 RUN_KEYS = (
     "seed", "model.seed", "model.replicas", "data.fold", "data.split_seed", "data.shuffle_seed", "data.cache_dir",
     "ckpt_path", "model.image_size",
 )  # fmt: skip
-# Keys that do not change what is learnt: no verdict on accuracy is asked of them.
+# Hardware keys: settings that differ only in one of these get no verdict on accuracy.
 MACHINE_KEYS = {"trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """All runs that differ in seed and split alone; replicas count as runs."""
+    """Runs that differ only in seed and split; each replica counts as a run."""
 
-    keys: dict[str, str]  # the configuration that they share, flat, each value as JSON
-    net: str  # name of the network, with the keys that tell this setting from others of the same name
-    epochs: int  # asked for; where no number was, those of the first run, 0 without any
-    accelerator: str  # that was used, or asked for where no run finished
-    runs: list[dict[str, Any]]  # records of the finished ones, with `correct`: 1.0 or 0.0 for each test photo
-    others: list[dict[str, Any]]  # records of those that were skipped, interrupted or failed
+    keys: dict[str, str]  # the common configuration, flattened, with values as JSON
+    net: str  # name of the network, with the keys that distinguish settings of the same name
+    epochs: int  # configured; if there is no such number, those of the first run, or 0
+    accelerator: str  # of the first run: the one used, or the configured one if it did not finish
+    runs: list[dict[str, Any]]  # records of finished runs, with `correct`: 1.0 or 0.0 for each test photo
+    others: list[dict[str, Any]]  # records of skipped, interrupted and failed runs
 
     def correct(self) -> pd.DataFrame:
-        """Give 1.0 for correct and 0.0 for wrong: a row per run (seed, fold, split, order), a column per test photo."""
+        """Return 1.0 for correct, 0.0 for wrong: a row per run (seed, fold, split, order), a column per test photo."""
         keys = ("seed", "fold", "split_seed", "shuffle_seed")
         return pd.DataFrame({tuple(run[key] for key in keys): run["correct"] for run in self.runs}).T
 
 
 def collect(folders: Sequence[Path]) -> list[Setting]:
-    """Group the records below the folders into settings: more layers, then more epochs later.
+    """Group the records below the folders into settings, sorted by depth, name, epochs and accelerator.
 
     Raises:
         InputError: there is no run below the folders.
@@ -61,9 +61,9 @@ def collect(folders: Sequence[Path]) -> list[Setting]:
 
 
 def differing(configurations: Sequence[dict[str, str]]) -> list[str]:
-    """List the keys in which flat configurations differ; of an object that not all have, its class alone."""
-    keys = {key for own in configurations for key in own}
-    differ = {key for key in keys if len({own.get(key) for own in configurations}) > 1}
+    """List the keys in which flattened configurations differ; for objects of different classes, the class alone."""
+    keys = {key for configuration in configurations for key in configuration}
+    differ = {key for key in keys if len({configuration.get(key) for configuration in configurations}) > 1}
     return sorted(
         key for key in differ if key.endswith("._target_") or f"{key.rpartition('.')[0]}._target_" not in differ
     )
@@ -80,40 +80,40 @@ def _setting(keys: dict[str, str], record: dict[str, Any]) -> Setting:
 
 
 def _hidden(keys: dict[str, str]) -> list[int] | None:
-    """Give the hidden widths; None of another kind of model, which need not have such."""
+    """Return the hidden widths; None for a model without them."""
     hidden = json.loads(keys.get("model.hidden", "null"))
     return hidden if isinstance(hidden, list) else None
 
 
 def _with_label(setting: Setting, settings: Sequence[Setting]) -> Setting:
-    """Add to a net's name what tells this setting from others of its name, unless most of these share it."""
+    """Add to the net's name the values that distinguish this setting, except those that most namesakes share."""
 
-    def head(own: Setting) -> tuple[str, int, str]:
-        return own.net, own.epochs, own.accelerator
+    def head(other: Setting) -> tuple[str, int, str]:
+        return other.net, other.epochs, other.accelerator
 
-    others = [own.keys for own in settings if head(own) == head(setting)]
-    told = []
-    for key in differing(others):
+    namesakes = [other.keys for other in settings if head(other) == head(setting)]
+    labels = []
+    for key in differing(namesakes):
         value = setting.keys.get(key, "absent")
-        if 2 * Counter(own.get(key, "absent") for own in others)[value] <= len(others):
+        if 2 * Counter(keys.get(key, "absent") for keys in namesakes)[value] <= len(namesakes):
             name = value.strip('"').rpartition(".")[2] if key.endswith("._target_") else value
-            told.append(f"{key.removesuffix('._target_')}={name}")
-    return replace(setting, net=f"{setting.net} ({', '.join(told)})") if told else setting
+            labels.append(f"{key.removesuffix('._target_')}={name}")
+    return replace(setting, net=f"{setting.net} ({', '.join(labels)})") if labels else setting
 
 
 def _records(folder: Path) -> Iterator[dict[str, Any]]:
-    """Read the records of all runs below a folder, one for each replica; of a run that has both, its result counts."""
+    """Read the records of all runs below a folder, one per replica; metrics.json takes precedence over outcome.json."""
     if not folder.is_dir():
         raise InputError(f"no folder at '{folder}'; give folders with runs below them")
     paths = {path.parent: path for name in (OUTCOME, METRICS) for path in folder.rglob(name)}
-    for own, path in sorted(paths.items()):
+    for run, path in sorted(paths.items()):
         record = json.loads(path.read_text())
         if record["status"] != "finished":
             yield record
             continue
         if not record.keys() >= {"replicas", "baseline"}:
-            raise InputError(f"'{own}' holds a run of an older catdog; run it again")
-        table = pd.read_csv(own / "predictions.csv", keep_default_na=False, encoding_errors="surrogateescape")
+            raise InputError(f"'{run}' holds a run of an older catdog; run it again")
+        table = pd.read_csv(run / "predictions.csv", keep_default_na=False, encoding_errors="surrogateescape")
         table["correct"] = ((table["probability"] > 0.5) == (table["label"] == 1)).astype(float)
         correct = table.pivot(index="path", columns="seed", values="correct")
         replicas = record["replicas"]

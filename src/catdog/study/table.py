@@ -10,7 +10,7 @@ import numpy as np
 from catdog.statistics import mean_accuracy
 from catdog.study.settings import Setting
 
-LEARNING = 0.95  # of the class entropy: training loss below it, for LASTING epochs, is learning
+LEARNING = 0.95  # of the class entropy; learning is training loss below this for LASTING epochs
 LASTING = 3
 KNOWN_TESTS = {"test/acc", "test/acc_interval", "test/acc_sd", "test/loss"}
 COLUMNS = {
@@ -30,14 +30,14 @@ COLUMNS = {
     "s per epoch": "{seconds_per_epoch:.2f}",
     "photos per s": "{photos_per_second:,.0f}",
     "s in all": "{seconds:.0f}",
-}  # of the Markdown table: title and cell; comparison.csv has the numbers
+}  # of the Markdown table: title and cell format; comparison.csv has the unrounded numbers
 
 
 def table(settings: Sequence[Setting]) -> list[dict[str, Any]]:
-    """Make one row per setting; accuracies are fractions, times are seconds.
+    """Build one row per setting; accuracies are fractions, times are seconds.
 
-    A tested metric besides accuracy and loss has a column, such as `test_f1`, if all finished runs have it. A row for
-    each kind of outcome of the unfinished runs follows.
+    Further test metrics have columns, such as `test_f1`, if all finished runs have them. Unfinished runs of a setting
+    follow it, one row per kind of outcome.
     """
     tested = [{key for key in run if key.startswith("test/")} for setting in settings for run in setting.runs]
     further = sorted(set.intersection(*tested) - KNOWN_TESTS) if tested else []
@@ -54,7 +54,7 @@ def table(settings: Sequence[Setting]) -> list[dict[str, Any]]:
 def _numbers(setting: Setting, further: Sequence[str]) -> dict[str, Any]:
     """Summarize the finished runs of a setting."""
     runs, correct = setting.runs, setting.correct().to_numpy(dtype=float)
-    enough = correct.shape[1] > 1  # else the module has no predict_step
+    enough = correct.shape[1] > 1  # otherwise the module has no predict_step
     accuracy, low, high = mean_accuracy(correct) if enough else (_mean(runs, "test/acc"), np.nan, np.nan)
     starts = [start_of_learning(run["history"], run["baseline"]["train"]) for run in runs]
     learning_low, learning, learning_high = np.percentile(starts, [25, 50, 75], method="inverted_cdf")
@@ -83,8 +83,8 @@ def _numbers(setting: Setting, further: Sequence[str]) -> dict[str, Any]:
 def start_of_learning(history: Sequence[dict[str, Any]], majority: float) -> float:
     """Find the first epoch from which training loss stays below LEARNING of the class entropy for LASTING epochs.
 
-    The class entropy, -p ln p - (1 - p) ln(1 - p), is the loss of always giving the classes' shares, of which
-    `majority` is the larger. Infinity if the loss never gets there.
+    The class entropy, -p ln p - (1 - p) ln(1 - p), is the loss of always predicting the class frequencies, of which
+    `majority` is the larger. Returns infinity if learning never starts.
     """
     entropy = -sum(share * math.log(share) for share in (majority, 1 - majority) if share)
     rows = [(row["epoch"], row["train/loss"]) for row in history if "train/loss" in row]
@@ -94,7 +94,7 @@ def start_of_learning(history: Sequence[dict[str, Any]], majority: float) -> flo
 
 
 def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """Format the table for people."""
+    """Format the table as Markdown, with rounded numbers."""
     names = {name for row in rows for name in row}
     further = sorted(name for name in names if name.startswith("test_") and not name.startswith("test_acc"))
     columns = COLUMNS | {name.replace("_", " ", 1): f"{{{name}:.3f}}" for name in further}
@@ -105,8 +105,8 @@ def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
         else:
             cells = [str(row[name]) for name in ("net", "epochs", "accelerator", "runs", "status")]
             cells += [""] * (len(columns) - len(cells))
-        told = ("–" if cell.startswith("nan") else cell.replace(" [nan%, nan%]", "") for cell in cells)
-        lines.append(f"| {' | '.join(told)} |".replace("inf", "never"))
+        shown = ("–" if cell.startswith("nan") else cell.replace(" [nan%, nan%]", "") for cell in cells)
+        lines.append(f"| {' | '.join(shown)} |".replace("inf", "never"))
     return "\n".join(lines) + "\n"
 
 
