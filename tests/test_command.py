@@ -126,7 +126,9 @@ def test_own_classes_and_configurations_work_wherever_the_job_runs(tmp_path: Pat
     assert (tmp_path / "outputs/cache").is_dir()
 
 
-@pytest.mark.parametrize("file", ["outputs", "run/checkpoints", "run/metrics.json/", "run/identity.json/"])
+@pytest.mark.parametrize(
+    "file", ["outputs", "run/checkpoints", "run/train.log/", "run/metrics.json/", "run/identity.json/"]
+)
 def test_a_folder_that_cannot_be_worked_in_is_one_sentence(tmp_path: Path, file: str) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / file).mkdir() if file.endswith("/") else (tmp_path / file).write_text("a file")

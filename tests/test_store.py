@@ -153,7 +153,7 @@ def test_a_build_killed_at_any_moment_leaves_a_whole_store_or_none(tmp_path: Pat
     assert 1 <= whole < 31
 
 
-def test_eight_processes_at_once_read_every_photo_once(tmp_path: Path) -> None:
+def test_eight_processes_at_once_read_every_photo_once_and_nobody_may_cut_the_pixels_short(tmp_path: Path) -> None:
     source = LoggingSource(tmp_path / "log", 100)
     processes = [PROCESSES.Process(target=PixelStore.of, args=(source, 16, tmp_path / "cache")) for _ in range(8)]
     for process in processes:
@@ -162,3 +162,5 @@ def test_eight_processes_at_once_read_every_photo_once(tmp_path: Path) -> None:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 8
     assert source.reads == list(range(100))
+    (folder,) = stores(tmp_path / "cache")
+    assert (folder / PIXELS).stat().st_mode & 0o222 == 0
