@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from catdog.cli import explain
+from catdog.errors import InputError
 from conftest import ROOT
 
 SMALL = ("data.source.count=60", "data.image_size=16")
@@ -153,6 +154,9 @@ def test_a_folder_that_cannot_be_worked_in_is_one_sentence(tmp_path: Path, file:
 )
 def test_errors_of_the_system_are_one_sentence(error: Exception, sentence: str) -> None:
     assert str(explain(error)).startswith(sentence)
+    refusal = InputError("a sentence")
+    refusal.__cause__ = error
+    assert explain(refusal) == "a sentence"
 
 
 def test_the_library_page_runs_as_it_is_written(tmp_path: Path, photo_root: Path) -> None:
