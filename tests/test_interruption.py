@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from lightning import Callback
 
 from catdog.data import SyntheticSource
@@ -23,12 +22,12 @@ class Signal(Callback):
     """Sends this process a signal in the middle of an epoch."""
 
     def __init__(self, number: int, epoch: int) -> None:
-        self.number = number
-        self.epoch = epoch
+        self.number, self.epoch, self.went_on = number, epoch, False
 
     def on_train_batch_start(self, trainer: Any, pl_module: object, batch: object, batch_idx: int) -> None:
         if trainer.current_epoch == self.epoch and batch_idx == 1:
             os.kill(os.getpid(), self.number)
+            self.went_on = True  # what a signal cuts in half, such as a queue of TensorBoard's, could hang at exit
 
 
 @pytest.fixture
@@ -60,7 +59,8 @@ def test_a_run_that_a_signal_ended_ends_where_an_uninterrupted_one_does(
     }  # fmt: skip
     whole = train("whole", **arguments)
     with pytest.raises(InterruptedRunError, match=f"interrupted by {number.name}; .* or ckpt_path=.*/last.ckpt") as end:
-        train("run", **arguments, callbacks=[Signal(number, epoch)])
+        train("run", **arguments, callbacks=[sender := Signal(number, epoch)])
+    assert sender.went_on
     assert end.value.number == number
     assert not (tmp_path / "run/metrics.json").exists()
     resumed = train("resumed", **arguments, ckpt_path=tmp_path / "run/checkpoints/last.ckpt")
@@ -69,26 +69,6 @@ def test_a_run_that_a_signal_ended_ends_where_an_uninterrupted_one_does(
     for name in ("last", "best"):
         assert_same_weights(tmp_path / "whole", tmp_path / "resumed", name)
         assert_same_weights(tmp_path / "whole", tmp_path / "run", name)
-
-
-class SwallowedSignal(Callback):
-    """Sends a signal where Python ignores exceptions, as it may hit any finalizer."""
-
-    def on_train_batch_start(self, trainer: Any, pl_module: object, batch: object, batch_idx: int) -> None:
-        class Finalized:
-            def __del__(self) -> None:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        if trainer.current_epoch == 1 and batch_idx == 1:
-            Finalized()
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_signal_that_hits_a_finalizer_ends_the_run_with_the_epoch(train: Train, tmp_path: Path) -> None:
-    with pytest.raises(InterruptedRunError, match="interrupted by SIGTERM"):
-        train(trainer={"max_epochs": 4}, callbacks=[SwallowedSignal()])
-    rows = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["callbacks"]["RunCheckpoint"]["rows"]
-    assert len(rows) <= 2
 
 
 class SignallingSource(SyntheticSource):

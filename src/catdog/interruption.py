@@ -31,10 +31,10 @@ def end_with_parent() -> None:
 
 
 class Interruption:
-    """Context manager that turns a signal into an InterruptedRunError, at any point: checkpoints are atomic.
+    """Context manager that turns a signal into an InterruptedRunError, in a running trainer before the next batch.
 
-    A second Ctrl-C raises KeyboardInterrupt; other signals after the first are ignored. A signal that already has a
-    handler, such as submitit's, keeps it.
+    Raised there at once, it could leave a queue of TensorBoard's that hangs at exit. A second Ctrl-C raises
+    KeyboardInterrupt; other signals after the first are ignored. A signal that has a handler, as submitit's, keeps it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,18 +55,16 @@ class Interruption:
             self._raise_if_received()
 
     def callback(self) -> Any:
-        """Build a Lightning callback that installs the handlers again whenever the trainer starts.
-
-        Lightning puts its SIGTERM handler, which waits for the other processes, before an existing one.
-        """
+        """Build a Lightning callback that raises before a batch, and installs the handlers before Lightning's own."""
         from lightning.pytorch.callbacks import LambdaCallback  # here: handlers precede PyTorch's import
 
-        starts = ("on_train_start", "on_train_epoch_start", "on_test_start", "on_predict_start")
-        return LambdaCallback(**dict.fromkeys(starts, lambda trainer, module: self._install(trainer)))
+        loops = ("train", "validation", "test", "predict")
+        hooks = [f"on_{loop}{start}" for loop in loops for start in ("_start", "_batch_start")]
+        return LambdaCallback(**dict.fromkeys(hooks, lambda trainer, *_: self._install(trainer)))
 
     def _install(self, trainer: Any = None) -> None:
         self.trainer = trainer
-        self._raise_if_received()  # again, if Python ignored the exception because it came in a finalizer
+        self._raise_if_received()
         for number in self.replaced:
             signal.signal(number, self._handle)
 
@@ -79,7 +77,8 @@ class Interruption:
         launcher = self.trainer and self.trainer.strategy.launcher
         if launcher and number != signal.SIGINT:  # a terminal sends Ctrl-C to all processes itself
             launcher.kill(number)
-        self._raise_if_received()
+        if not self.trainer or self.trainer.state.status != "running":
+            self._raise_if_received()
 
     def _raise_if_received(self) -> None:
         if not self.received:
