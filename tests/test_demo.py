@@ -19,7 +19,7 @@ import torch
 from browser import browsing
 from catdog.data import to_images
 from catdog.data.synthetic import draw_photo
-from catdog.inference.demo import MOST_MB, answer, explanation, largest_contributions
+from catdog.inference.demo import MAX_MB, answer, explanation, largest_contributions
 from catdog.inference.predict import predict
 from catdog.inference.predictor import Predictor
 from catdog.inference.runs import locate
@@ -132,7 +132,7 @@ def ask(address: str, path: str, body: bytes = b"", headers: Any = None) -> tupl
         (10, {}, 200),
         (10, {"Origin": "http://elsewhere.example"}, 403),
         (10, {"Origin": "null"}, 403),
-        (MOST_MB * 2**20 + 1, {}, 413),
+        (MAX_MB * 2**20 + 1, {}, 413),
         (10, {"Content-Length": str(600 * 2**20)}, 413),
     ],
 )

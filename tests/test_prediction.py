@@ -170,7 +170,7 @@ def test_a_sheet_shows_the_first_photos_upright_as_squares(tmp_path: Path, monke
     assert blue[:, 0].max() <= red[:, 0].min()
     assert red[:, 0].max() - blue[:, 0].min() + 1 == pytest.approx(np.ptp(blue[:, 1]), rel=0.05)
     texts: list[str] = []
-    monkeypatch.setattr(room, "MOST_ON_SHEET", 2)
+    monkeypatch.setattr(room, "MAX_ON_SHEET", 2)
     monkeypatch.setattr(
         room, "contact_sheet", lambda photos, captions, title, columns: texts.extend([*captions, title])
     )

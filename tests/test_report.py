@@ -243,14 +243,14 @@ def test_another_kind_of_model_that_logs_little_is_compared(tmp_path: Path) -> N
         (folder / "predictions.csv").write_text("path,label,seed,probability\n")
     config = json.loads((tmp_path / "run0/metrics.json").read_text())["config"]
     config["model"]["_target_"] = "my.Net"
-    failed = {"status": "failed", "reason": "no", "accelerator": "cpu", "config": config}
+    failed = {"status": "failed", "reason": "no information", "accelerator": "cpu", "config": config}
     (tmp_path / "failed").mkdir()
     (tmp_path / "failed/outcome.json").write_text(json.dumps(failed))
     comparison = report.compare([tmp_path])
     comparison.save(tmp_path)
     row = "| Convolutional | 2 | cpu | 2 | 1 | 7 | 2 | 1 | 75.0% | – | – | 0 | never [never, never] |"
     assert row in str(comparison)
-    assert "| Net | 0 | cpu | 1 | failed: no |" in str(comparison)
+    assert "| Net | 0 | cpu | 1 | failed: no information |" in str(comparison)
 
 
 def test_the_report_is_saved(study: Path, tmp_path: Path) -> None:

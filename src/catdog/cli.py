@@ -82,10 +82,9 @@ def explain(error: BaseException) -> str | None:
 
     Errors that Lightning raises about its flags, and configured classes about their arguments, count as input errors.
     """
-    configured = isinstance(error, InstantiationException) and error.__cause__ is not None
-    # Logging wraps the error of a log that it cannot write.
-    wrapped = configured or (isinstance(error.__cause__, OSError) and not isinstance(error, InputError))
-    cause = error.__cause__ if wrapped and error.__cause__ is not None else error
+    configured, cause = isinstance(error, InstantiationException) and error.__cause__ is not None, error
+    if configured or (isinstance(error.__cause__, OSError) and not isinstance(error, InputError)):
+        cause = error.__cause__ or error  # logging, too, wraps the error of a log that it cannot write
     text = " ".join(str(cause).split()) or type(cause).__name__
     if isinstance(cause, InputError):
         return str(cause)

@@ -12,7 +12,7 @@ OUTCOME = "outcome.json"  # written by a run without a result
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")  # in a spreadsheet; an apostrophe marks text
 
 
-def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a temporary file in the same folder and rename it, so that no reader sees a partial file."""
     if isinstance(content, str):
         content = content.encode("utf-8", "surrogateescape")  # photo names may hold any bytes

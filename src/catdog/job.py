@@ -18,13 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from catdog.cli import NO_DEVICE, REFUSED, explain, silenced_libraries
-from catdog.errors import (
-    LARGEST_SEED,
-    InputError,
-    InterruptedRunError,
-    check_whole_number,
-    suggestion,
-)
+from catdog.errors import LARGEST_SEED, InputError, InterruptedRunError, check_whole_number, suggestion
 from catdog.files import OUTCOME, write_atomically
 from catdog.interruption import Interruption, end_with_parent
 from catdog.names import describe

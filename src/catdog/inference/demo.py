@@ -26,7 +26,7 @@ from catdog.names import net_title, shown
 from catdog.plots import weight_pictures
 
 HOST = "127.0.0.1"
-MOST_MB = 20  # of an upload; phone photos have up to 12
+MAX_MB = 20  # of an upload; phone photos have up to 12
 LIFETIME = 300  # seconds until generated files are deleted; uploads are deleted once read
 CSS = """
 .gradio-container {width: 100%; max-width: 60rem !important; margin: auto}
@@ -101,7 +101,7 @@ def page(model: Predictor, name: str) -> gr.Blocks:
     with gr.Blocks(title="catdog", analytics_enabled=False, delete_cache=(LIFETIME, LIFETIME)) as blocks:
         gr.Markdown(f"# {first} or {second}?\n{net}", latex_delimiters=[])
         # Not an image input, which would decode photos differently from training.
-        upload = gr.File(label=f"Photo of up to {MOST_MB} MB", height=150)
+        upload = gr.File(label=f"Photo of up to {MAX_MB} MB", height=150)
         sentence = gr.Markdown(latex_delimiters=[])
         with gr.Column(visible=False) as result:
             with gr.Row():
@@ -124,13 +124,13 @@ def page(model: Predictor, name: str) -> gr.Blocks:
 
 
 def local_only(request: Request) -> None:
-    """Refuse requests with a foreign Host or Origin header, or a body of more than MOST_MB."""
+    """Refuse requests with a foreign Host or Origin header, or a body of more than MAX_MB."""
     headers = request.headers
     same_origin = headers.get("origin", f"http://{request.url.netloc}") == f"http://{request.url.netloc}"
     if not same_origin or request.url.hostname not in (HOST, "localhost"):
         raise HTTPException(403, "this page is for this machine alone")
-    if "transfer-encoding" in headers or int(headers.get("content-length", 0)) > (MOST_MB + 1) * 2**20:
-        raise HTTPException(413, f"at most {MOST_MB} MB")
+    if "transfer-encoding" in headers or int(headers.get("content-length", 0)) > (MAX_MB + 1) * 2**20:
+        raise HTTPException(413, f"at most {MAX_MB} MB")
 
 
 def serve(model: Predictor, name: str, port: int | None, open_browser: bool) -> None:
@@ -145,7 +145,7 @@ def serve(model: Predictor, name: str, port: int | None, open_browser: bool) -> 
         try:
             _, address, _ = blocks.launch(
                 prevent_thread_lock=True, server_name=HOST, server_port=port, share=False, inbrowser=open_browser,
-                quiet=True, max_file_size=MOST_MB * 2**20, strict_cors=True, ssr_mode=False, footer_links=[],
+                quiet=True, max_file_size=MAX_MB * 2**20, strict_cors=True, ssr_mode=False, footer_links=[],
                 run_history=False, app_kwargs={"dependencies": [Depends(local_only)], "openapi_url": None}, css=CSS,
                 theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
             )  # fmt: skip

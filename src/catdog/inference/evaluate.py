@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from catdog.data import FolderSource, PhotoSource, PixelStore
+from catdog.data import CatDogDataModule, FolderSource, PhotoSource, PixelStore
 from catdog.environment import environment
 from catdog.errors import InputError
 from catdog.files import write_atomically
@@ -31,6 +31,7 @@ class Sample(NamedTuple):
     rows: Tensor  # of the photos that are evaluated, int64 (photos,)
     labels: Tensor  # 0 or 1, by the checkpoint's classes, float32 (photos,)
     class_of: dict[str, str]  # the folder's class names → the checkpoint's, where they differ
+    run_data: CatDogDataModule | None  # photos of the checkpoint's run, if they are still there
 
 
 def evaluate(
@@ -48,14 +49,14 @@ def evaluate(
     checkpoint, run = locate(model)
     networks = Predictor.load(checkpoint)
     if data is not None:
-        sample = _folder(networks, data, "outputs/cache" if run is None else run.record["config"]["data"]["cache_dir"])
+        sample = _folder(networks, data, run)
     elif run is not None:
         sample = _test_part(networks, run)
     else:
         raise InputError(f"{str(checkpoint)!r} lies in no finished run's folder; name photos with --data FOLDER")
     logits = networks.logits(sample.store.pixels[sample.rows]).double()
     measures = measure_all(logits, sample.labels, networks.classifier.seeds)
-    record = _describe(checkpoint, networks, sample, run) | measures
+    record = _describe(checkpoint, networks, sample) | measures
     names = ["evaluation"] + [checkpoint.stem] * (run is None or not checkpoint.samefile(run.checkpoint))
     names += [] if data is None else [Path(data).resolve().name]
     folder = Path(out) if out is not None else (run.folder if run else checkpoint.parent) / "-".join(names)
@@ -72,10 +73,11 @@ def _test_part(networks: Predictor, run: FinishedRun) -> Sample:
     data = run.data()
     if (networks.image_size, networks.class_names) != (data.image_size, tuple(data.class_names)):
         raise InputError(f"the checkpoint is not of the run in {str(run.folder)!r}; name photos with --data FOLDER")
-    return Sample(f"the test set of '{run.folder}'", data.source, data.store, data.test.rows, data.test.labels, {})
+    origin = f"the test set of '{run.folder}'"
+    return Sample(origin, data.source, data.store, data.test.rows, data.test.labels, {}, data)
 
 
-def _folder(networks: Predictor, data: str | Path, cache_dir: str) -> Sample:
+def _folder(networks: Predictor, data: str | Path, run: FinishedRun | None) -> Sample:
     """Read all photos of a folder; match its classes to the checkpoint's, ignoring case and a plural s."""
     try:
         source = FolderSource(data)
@@ -86,6 +88,11 @@ def _folder(networks: Predictor, data: str | Path, cache_dir: str) -> Sample:
     if set(class_of.values()) != set(networks.class_names):
         wrong, right = (" and ".join(map(repr, names)) for names in (source.class_names, networks.class_names))
         raise InputError(f"--data: its class folders {wrong} are not the checkpoint's classes {right}; rename them")
+    run_data, cache_dir = None, "outputs/cache"
+    if run is not None:
+        cache_dir = run.record["config"]["data"]["cache_dir"]
+        with suppress(InputError):
+            run_data = run.data()
     store = PixelStore.of(source, networks.image_size, cache_dir)
     if len(store.unreadable) == len(store.names):
         name, reason = next(iter(store.unreadable.items()))
@@ -93,18 +100,17 @@ def _folder(networks: Predictor, data: str | Path, cache_dir: str) -> Sample:
     rows = torch.tensor([row for row, name in enumerate(store.names) if name not in store.unreadable])
     swapped = class_of[source.class_names[0]] != networks.class_names[0]
     labels = 1 - store.labels[rows] if swapped else store.labels[rows]
-    return Sample(f"'{data}'", source, store, rows, labels, {old: new for old, new in class_of.items() if old != new})
+    renamed = {old: new for old, new in class_of.items() if old != new}
+    return Sample(f"'{data}'", source, store, rows, labels, renamed, run_data)
 
 
-def _describe(checkpoint: Path, networks: Predictor, sample: Sample, run: FinishedRun | None) -> dict[str, Any]:
+def _describe(checkpoint: Path, networks: Predictor, sample: Sample) -> dict[str, Any]:
     """Describe checkpoint, photos and environment, as JSON values."""
     count, ones = len(sample.labels), int(sample.labels.sum())
     net, trained_on = net_title(networks.classifier.hparams), None
-    with suppress(InputError):  # without the run's photos, those it was trained on are unknown
-        if run is not None:
-            data = run.data()
-            seen = {data.store.digests[row] for part in (data.train, data.val) for row in part.rows.tolist()}
-            trained_on = sum(sample.store.digests[row] in seen for row in sample.rows.tolist())
+    if (data := sample.run_data) is not None:
+        seen = {data.store.digests[row] for part in (data.train, data.val) for row in part.rows.tolist()}
+        trained_on = sum(sample.store.digests[row] in seen for row in sample.rows.tolist())
     return {
         "title": f"{net}, {checkpoint.name}, {count:,} photo{'s' * (count != 1)} of {sample.origin}",
         "checkpoint": str(checkpoint),

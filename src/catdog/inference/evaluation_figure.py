@@ -19,7 +19,7 @@ from catdog.statistics import wilson_interval
 
 LONGEST_NAME = 18  # characters of a class name; longer ones are cut
 LONGEST_LINE = 110  # characters per line of the title
-MOST_THIN_LINES = 20
+MAX_THIN_LINES = 20
 
 
 @matplotlib.rc_context({"text.parse_math": False})  # a dollar sign in a name begins no formula
@@ -73,7 +73,7 @@ def _confusion(axes: Axes, matrix: np.ndarray[Any, Any], names: Sequence[str]) -
 def _roc(axes: Axes, record: Mapping[str, Any], logits: Tensor, probabilities: Tensor, labels: Tensor) -> None:
     area, whose = with_interval(record["mean"], "roc_auc"), ""
     if record["ensemble"]:
-        for number, scores in enumerate(logits[:MOST_THIN_LINES].sigmoid()):
+        for number, scores in enumerate(logits[:MAX_THIN_LINES].sigmoid()):
             false, true, _ = classification.binary_roc(scores, labels.int())
             label = None if number else f"each net, mean {area}"
             axes.plot(false, true, color=TRAIN_COLOR, alpha=0.25, linewidth=0.9, label=label)

@@ -26,7 +26,7 @@ from catdog.plots import SIDE, contact_sheet
 
 COLUMNS = ("path", "prediction", "confidence", "probability", "sd", "reason")
 BATCH = 64  # photos per forward pass
-MOST_ON_SHEET = 100  # photos
+MAX_ON_SHEET = 100  # photos
 SHEET_SUFFIXES = (".jpeg", ".jpg", ".png")
 ALL_READ, NONE_READ, SOME_UNREADABLE = 0, 1, 3  # exit statuses; 2 is the command line's
 
@@ -145,9 +145,9 @@ def _print_lines(model: Predictor, paths: Sequence[str]) -> Iterator[Prediction]
 
 
 def draw_sheet(predictions: Sequence[Prediction]) -> Image.Image:
-    """Draw the first MOST_ON_SHEET photos with prediction and confidence below; photos are decoded again."""
+    """Draw the first MAX_ON_SHEET photos with prediction and confidence below; photos are decoded again."""
     readable = [prediction for prediction in predictions if prediction.reason is None]
-    source = FileSource(Path(), ("", ""), [(prediction.path, 0) for prediction in readable[:MOST_ON_SHEET]])
+    source = FileSource(Path(), ("", ""), [(prediction.path, 0) for prediction in readable[:MAX_ON_SHEET]])
     pictures, captions = [], []
     for one, photo in zip(readable, read_all(source, SIDE), strict=False):
         if not isinstance(photo, UnreadablePhotoError):  # otherwise it has disappeared since

@@ -17,7 +17,7 @@ from catdog.study.table import table, to_markdown
 
 logger = logging.getLogger(__name__)
 
-MOST_PAIRS = 30
+MAX_PAIRS = 30
 
 
 @dataclass(frozen=True)
@@ -101,15 +101,15 @@ def compare(folders: Sequence[Path]) -> Report:
 def verdicts(settings: Sequence[Setting]) -> list[Verdict]:
     """Test each pair of settings that differ in a single key, such as hidden widths or epochs.
 
-    Runs are paired by seed and split. Returns no verdicts if there are more than MOST_PAIRS pairs.
+    Runs are paired by seed and split. Returns no verdicts if there are more than MAX_PAIRS pairs.
     """
     pairs = []
     for second, first in combinations([setting for setting in settings if setting.runs], 2):
         keys = differing([first.keys, second.keys])
         if len(keys) == 1 and not MACHINE_KEYS & set(keys):
             pairs.append((first, second, keys[0]))
-    if len(pairs) > MOST_PAIRS:
-        logger.info("no verdicts: %d pairs of settings are more than %d", len(pairs), MOST_PAIRS)
+    if len(pairs) > MAX_PAIRS:
+        logger.info("no verdicts: %d pairs of settings are more than %d", len(pairs), MAX_PAIRS)
         return []
     pairs.sort(key=lambda pair: pair[2] != "model.hidden")  # between nets first
     found = [(pair, difference) for pair in pairs if (difference := _difference(*pair[:2])) is not None]

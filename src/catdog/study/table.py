@@ -13,6 +13,7 @@ from catdog.study.settings import Setting
 LEARNING = 0.95  # of the class entropy; learning is training loss below this for LASTING epochs
 LASTING = 3
 KNOWN_TESTS = {"test/acc", "test/acc_interval", "test/acc_sd", "test/loss"}
+START = "start of learning at epoch [quartiles]"
 COLUMNS = {
     "net": "{net}",
     "epochs": "{epochs}",
@@ -26,7 +27,7 @@ COLUMNS = {
     "validation": "{val_acc:.1%}",
     "train loss": "{train_loss:.3f}",
     "dead nets": "{dead_nets}",
-    "start of learning at epoch [quartiles]": "{learning:.0f} [{learning_low:.0f}, {learning_high:.0f}]",
+    START: "{learning:.0f} [{learning_low:.0f}, {learning_high:.0f}]",
     "s per epoch": "{seconds_per_epoch:.2f}",
     "photos per s": "{photos_per_second:,.0f}",
     "s in all": "{seconds:.0f}",
@@ -101,12 +102,13 @@ def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for row in rows:
         if row["status"] == "finished":
-            cells = [cell.format_map(row) for cell in columns.values()]
+            start = COLUMNS[START].format_map(row).replace("inf", "never")
+            cells = [start if title == START else cell.format_map(row) for title, cell in columns.items()]
         else:
             cells = [str(row[name]) for name in ("net", "epochs", "accelerator", "runs", "status")]
             cells += [""] * (len(columns) - len(cells))
         shown = ("–" if cell.startswith("nan") else cell.replace(" [nan%, nan%]", "") for cell in cells)
-        lines.append(f"| {' | '.join(shown)} |".replace("inf", "never"))
+        lines.append(f"| {' | '.join(shown)} |")
     return "\n".join(lines) + "\n"
 
 
