@@ -48,7 +48,7 @@ def test_help_tells_the_groups_and_the_five_overrides(tmp_path: Path) -> None:
     assert done.returncode == 0
     for text in (
         "folder, microsoft, oxford_pets", "model: deep, logistic, shallow", "experiment: hog, whitened",
-        "trainer: auto, cpu, ddp, gpu, mps, smoke", "study: accelerators, depth_vs_epochs, ingredients, widths",
+        "trainer: auto, cpu, ddp, gpu, mps, smoke", "study: accelerators, depth_or_width, depth_vs_data,",
         "model=deep", "'model.hidden=[64,32]'", "trainer.max_epochs=100", "data=folder data.root=PATH", "seed=1",
     ):  # fmt: skip
         assert text in done.stdout

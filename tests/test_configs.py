@@ -1,4 +1,5 @@
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -6,10 +7,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
+from hypothesis import given
+from hypothesis import strategies as st
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+import catdog.job
 from catdog import CatDogClassifier, CatDogDataModule
 from catdog.errors import InputError
 from conftest import ROOT
@@ -74,8 +78,23 @@ def test_every_study_composes_as_a_multirun_in_its_own_folder(study: str) -> Non
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", [f"study={study}"], return_hydra_config=True)
     assert config.hydra.mode.name == "MULTIRUN"
-    assert config.hydra.sweep.dir == f"outputs/studies/{study}"
+    assert config.hydra.sweep.dir == f"outputs/studies/{study}/drawn"
     assert config.hydra.sweeper.params
+
+
+VALUES = st.text('abc123/[],=.é ("', max_size=8)
+
+
+@given(*[st.dictionaries(st.sampled_from(["seed", "data.root", "model.hidden", "trainer"]), VALUES)] * 2)
+def test_a_study_of_other_photos_or_settings_has_another_folder(one: dict[str, str], other: dict[str, str]) -> None:
+    names = [
+        catdog.job.name_variant(["study=s", *(f"{key}={value}" for key, value in command.items())])
+        for command in (one, other)
+    ]
+    roots = [str(Path(command.get("data.root", "")).resolve()) for command in (one, other)]
+    assert (names[0] == names[1]) == (one | {"data.root": roots[0]} == other | {"data.root": roots[1]})
+    assert all(re.fullmatch(r"[\w.,=+-]{1,128}", name) for name in names)
+    assert catdog.job.name_variant(["data=folder", "data.root=a/b", "seed=1"]).startswith("b-")
 
 
 def test_the_exercise_is_the_default() -> None:

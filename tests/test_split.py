@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from catdog.data import split_indices
 from catdog.data.split import Part, data_warnings, find_originals
-from catdog.errors import InputError
+from catdog.errors import InputError, TooFewPhotosError
 from conftest import MakeData, Train
 
 SEEDS = st.integers(0, 2**32)
@@ -40,6 +40,28 @@ def test_copies_are_on_the_firsts_side_and_every_photo_is_still_tested_once(dige
         for part, all_different in zip(parts, split_indices(range(len(digests)), seed, fold), strict=True):
             firsts = {position for position in all_different.tolist() if originals[position] == position}
             assert set(originals[part].tolist()) == firsts
+
+
+@given(photos=st.integers(1, 60), train=st.integers(1, 60))
+def test_training_sets_are_disjoint_nested_and_refused_with_the_numbers(photos: int, train: int) -> None:
+    part = Part(torch.randperm(train), [str(number) for number in range(train)], torch.zeros(train))
+    sets = [part.subset(photos, number) for number in range(train // photos)]
+    rows = torch.cat([part.rows[:0], *(chosen.rows for chosen in sets)]).tolist()
+    assert rows == part.rows[: len(sets) * photos].tolist()
+    assert all(len(chosen) == len(chosen.names) == len(chosen.labels) == photos for chosen in sets)
+    if 2 * photos <= train:
+        assert part.subset(2 * photos, 0).names == sets[0].names + sets[1].names
+    expected = f"most {len(sets) - 1}, as.* {train} .* make {len(sets)} of .*={photos}," if sets else f"most {train}, "
+    with pytest.raises(TooFewPhotosError, match=f"{expected}.* got {len(sets) if sets else photos}$"):
+        part.subset(photos, len(sets))
+
+
+def test_a_data_module_trains_on_the_set_that_is_asked_for(make_data: MakeData) -> None:
+    whole, second = make_data(fold=3), make_data(fold=3, train_photos=30, train_set=1)
+    whole.setup()
+    second.setup()
+    assert second.train.names == whole.train.names[30:60]
+    assert (second.val.names, second.test.names) == (whole.val.names, whole.test.names)
 
 
 def test_too_few_photos_are_refused() -> None:

@@ -30,9 +30,9 @@ class Run:
         """Epoch, step, whether training and validation metrics are there."""
         return [(row["epoch"], row["step"], "train/loss" in row, "val/loss" in row) for row in self.metrics["history"]]
 
-    def tests_the_last_weights(self) -> bool:
+    def has_no_best_weights(self) -> bool:
         said = "there was no validation to find the best weights, so the last ones are tested" in self.stdout
-        return said and self.tested_step == self.metrics["steps"]
+        return said == (self.metrics["config"]["test_weights"] == "best") and not self.metrics["other_weights"]
 
 
 Check = Callable[[Run], bool]
@@ -63,18 +63,19 @@ FLAGS: dict[str, Check] = {
     "limit_train_batches=0.5": epochs(batches=10),
     "limit_val_batches=1": validates_one_batch,
     "limit_val_batches=0.4": validates_one_batch,
-    "limit_val_batches=0": lambda run: epochs(validated=False)(run) and run.tests_the_last_weights(),
-    "limit_val_batches=0 test_weights=last": lambda run: "val/acc" not in run.metrics,
+    "limit_val_batches=0": lambda run: epochs(validated=False)(run) and run.has_no_best_weights(),
+    "limit_val_batches=0 test_weights=best": Run.has_no_best_weights,
     "limit_test_batches=1": lambda run: run.metrics["tested"] == 8,
-    "max_steps=5": Run.tests_the_last_weights,
-    "max_steps=30": lambda run: run.rows == [(1, 20, True, True), (2, 30, True, False)] and run.tested_step == 20,
-    "max_epochs=-1 trainer.max_steps=50 test_weights=last": lambda run: run.last["global_step"] == 50,
+    "max_steps=5": Run.has_no_best_weights,
+    "max_steps=30": lambda run: run.rows == [(1, 20, True, True), (2, 30, True, False)],
+    "max_steps=30 test_weights=best": lambda run: run.tested_step == 20,
+    "max_epochs=-1 trainer.max_steps=50": lambda run: run.last["global_step"] == 50,
     "val_check_interval=0.5": lambda run: [row[1] for row in run.rows] == list(range(10, 90, 10)),
     "val_check_interval=5": lambda run: (
         run.rows[:4] == [(1, 5, False, True), (1, 10, False, True), (1, 15, False, True), (1, 20, True, True)]
     ),
     "check_val_every_n_epoch=2": lambda run: [row[3] for row in run.rows] == [False, True, False, True],
-    "check_val_every_n_epoch=5": Run.tests_the_last_weights,
+    "check_val_every_n_epoch=5": Run.has_no_best_weights,
     "num_sanity_val_steps=2": epochs(),
     "gradient_clip_val=1e-9": stands_still,
     "accumulate_grad_batches=2": epochs(batches=10),
@@ -105,7 +106,8 @@ def test_a_flag_does_what_lightning_documents(train_py: TrainPy, tmp_path: Path,
     assert run.last["global_step"] == run.rows[-1][1] == run.metrics["steps"]
     tested: dict[str, Any] = next((row for row in run.metrics["history"] if row["step"] == run.tested_step), {})
     assert run.metrics.get("val/loss") == tested.get("val/loss")
-    assert (tmp_path / "run/checkpoints/best.ckpt").is_file() == ("test_weights=last" not in flag)
+    assert run.tested_step == run.metrics["steps"] or "test_weights=best" in flag
+    assert (tmp_path / "run/checkpoints/best.ckpt").is_file()
 
 
 def test_a_fast_dev_run_leaves_no_result(train_py: TrainPy, tmp_path: Path) -> None:

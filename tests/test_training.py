@@ -99,13 +99,17 @@ def test_every_metric_reaches_record_and_dashboard(
     assert sum(tags["graph"]) == 1
 
 
-def test_the_best_weights_are_tested_unless_the_last_are_asked_for(train: Train) -> None:
+def test_the_last_weights_are_tested_unless_the_best_are_asked_for(train: Train) -> None:
     worse: dict[str, Any] = {"model": {"lr": 0.3}, "trainer": {"max_epochs": 5}}  # the last epoch is not the best
-    best, last = train("best", **worse), train("last", **worse, test_weights="last")
+    best, last = train("best", **worse, test_weights="best"), train("last", **worse)
     losses = [row["val/loss"] for row in last["history"]]
     assert best["val/loss"] == min(losses) < last["val/loss"] == losses[-1]
     assert best["replicas"][0]["tested_epoch"] < last["replicas"][0]["tested_epoch"] == 5
     assert best["test/loss"] != last["test/loss"]
+    for record, other in ((best, last), (last, best)):
+        (beside,) = record["other_weights"]
+        assert (beside["weights"], beside["epochs"]) == (other["weights"], [other["replicas"][0]["tested_epoch"]])
+        assert (beside["test/acc"], *beside["test/acc_interval"]) == (other["test/acc"], *other["test/acc_interval"])
 
 
 class PowerCut(Callback):

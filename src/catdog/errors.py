@@ -14,6 +14,10 @@ class InputError(ValueError):
     """Invalid input; the message is one sentence that names the value and what is allowed."""
 
 
+class TooFewPhotosError(InputError):
+    """Valid settings for which these photos are too few; a run of a sweep is then skipped, not failed."""
+
+
 class InterruptedRunError(BaseException):
     """A run that signal `number` has ended. Like KeyboardInterrupt, it passes through `except Exception`."""
 

@@ -1,10 +1,12 @@
 """Hydra job: train the configured model, record failures, report on sweeps."""
 
+import hashlib
 import json
 import logging
 import os
 import re
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -18,14 +20,23 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from catdog.cli import NO_DEVICE, REFUSED, explain, silenced_libraries
-from catdog.errors import LARGEST_SEED, InputError, InterruptedRunError, check_whole_number, suggestion
-from catdog.files import OUTCOME, write_atomically
+from catdog.errors import (
+    LARGEST_SEED,
+    InputError,
+    InterruptedRunError,
+    TooFewPhotosError,
+    check_whole_number,
+    suggestion,
+)  # fmt: skip
+from catdog.files import OUTCOME, read_json, write_atomically
 from catdog.interruption import Interruption, end_with_parent
-from catdog.names import describe
+from catdog.names import describe, describe_weights
 
 logger = logging.getLogger(__name__)
 
-KEYS = ("data", "model", "trainer", "callbacks", "logger", "seed", "test_weights", "ckpt_path")
+KEYS = ("data", "model", "trainer", "callbacks", "logger", "seed", "test_weights", "ckpt_path", "primary")
+GRID = "grid.json"  # what a study's runs in a folder come from: the grid and the command's overrides
+MAX_NAME = 120  # characters of a study's folder; file systems allow 255 bytes
 
 
 def train(config: DictConfig) -> float | None:
@@ -52,7 +63,8 @@ def train(config: DictConfig) -> float | None:
             print(f"catdog: {error}", file=sys.stderr)
         sys.exit(128 + error.number)  # the shell's convention for signals; it also ends a sweep
     except Exception as error:
-        line, status = explain(error), "skipped" if re.search(NO_DEVICE, str(error)) else "failed"
+        impossible = isinstance(error, TooFewPhotosError) or re.search(NO_DEVICE, str(error))
+        line, status = explain(error), "skipped" if impossible else "failed"
         save_outcome(folder, plain, status, line or f"{type(error).__name__}: {error}")
         if not sweeping and line:
             sys.exit(f"catdog: {line}")  # Hydra would report an exception a second time
@@ -124,11 +136,12 @@ def _log_result(metrics: dict[str, Any], folder: Path) -> None:
             "%d of %d nets dead: the output is the same for every validation photo, as when no unit of a layer is "
             "active; try another seed or wider layers", dead, len(metrics["replicas"]),
         )  # fmt: skip
-    epochs = sorted({replica["tested_epoch"] for replica in metrics["replicas"] if replica["tested_epoch"]})
+    epochs = [replica["tested_epoch"] or metrics["epochs"] for replica in metrics["replicas"]]
+    others = (f"; with the {describe_weights(**other)}" for other in metrics["other_weights"])
     logger.info(
         f"{describe(metrics)}\n"
-        f"  on {metrics['tested']} test photos, with the weights of epoch "
-        f"{', '.join(map(str, epochs or [metrics['epochs']]))}; "
+        f"  with the {describe_weights(metrics['weights'], epochs)}{''.join(others)}\n"
+        f"  on {metrics['tested']} test photos; "
         f"always naming the larger class is right for {metrics['baseline']['test']:.3f} of them\n"
         f"  figure      {folder / 'curves.png'}\n"
         f"  checkpoints {folder / 'checkpoints'}\n"
@@ -149,11 +162,37 @@ def save_outcome(folder: Path, config: dict[str, Any], status: str, reason: str)
         logger.warning("'%s' could not be written", folder / OUTCOME)
 
 
+def name_variant(overrides: Sequence[str]) -> str:
+    """Name a study's folder after the command's overrides, so that different photos or settings never share one.
+
+    `overrides` are as typed, such as ["study=widths", "data=folder", "data.root=PATH", "model.replicas=4"], which gives
+    "NAME-HASH_model.replicas=4": the name of the photos' folder and a hash of its path. Whatever else cannot be in a
+    folder's name is dropped, and a hash of the whole takes its place.
+    """
+
+    def short_hash(text: str) -> str:
+        return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:6]
+
+    values = dict(override.split("=", 1) for override in sorted(overrides) if "=" in override)
+    data, root = values.pop("data", "drawn"), values.pop("data.root", "")
+    photos = f"{Path(root).name}-{short_hash(str(Path(root).resolve()))}" if root else data
+    rest = {key: value for key, value in values.items() if key not in ("study", "data.cache_dir")}
+    whole = "_".join([photos, *(f"{key}={value}" for key, value in rest.items())])
+    name = re.sub(r"[^\w.,=+-]", "", whole)[:MAX_NAME]
+    return name if name == whole else f"{name}-{short_hash(whole)}"
+
+
+OmegaConf.register_new_resolver("name_variant", name_variant, replace=True, use_cache=True)  # jobs keep the sweep's
+
+
 class ReportCallback(Callback):
     """Hydra callback that compares all runs at the end of a multirun; it exits with failure if one has failed."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse a sweep over keys that are not part of the folder names: its jobs would share a folder."""
+        """Refuse a sweep whose jobs would share a folder, and a study in the folder of another one.
+
+        Jobs would share a folder if the swept key is not part of their folders' names.
+        """
         unnamed = config.hydra.job.config.override_dirname.exclude_keys
         for override in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task)):
             if override.is_sweep_override() and override.key_or_group in unnamed:
@@ -161,6 +200,18 @@ class ReportCallback(Callback):
                     f"catdog: a sweep over {override.key_or_group} would put several jobs into one folder; give one "
                     "value at a time, each with its own hydra.sweep.dir=FOLDER"
                 )
+        if not config.hydra.runtime.choices.get("study"):
+            return
+        path = Path(config.hydra.sweep.dir) / GRID
+        parameters = OmegaConf.to_container(config.hydra.sweeper.params)
+        grid = {"grid": parameters, "overrides": sorted(config.hydra.overrides.task)}
+        if (read_json(path) or grid) != grid:
+            sys.exit(
+                f"catdog: '{path.parent}' holds runs of another grid, see {GRID} there: move it away, or give the "
+                "study another folder with hydra.sweep.dir=FOLDER"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(grid, indent=2))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the report into the sweep's folder."""

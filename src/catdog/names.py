@@ -24,6 +24,15 @@ def net_title(options: Mapping[str, Any]) -> str:
     return name if name.endswith(widths) else f"{name} {widths}"
 
 
+def describe_weights(weights: str, epochs: Sequence[int], **result: Any) -> str:
+    """Name the "last" or "best" weights of each replica, with their epochs and, if given, their test accuracy."""
+    first, last = min(epochs), max(epochs)
+    when = f"epoch {first}" if first == last else f"epochs {first} to {last}"
+    accuracy = "{:.3f} [{:.3f}, {:.3f}]".format(result["test/acc"], *result["test/acc_interval"]) if result else ""
+    words = {"last": "last weights", "best": "weights of the lowest validation loss"}
+    return f"{words[weights]} ({when}){': ' * bool(result)}{accuracy}"
+
+
 def describe(metrics: dict[str, Any]) -> str:
     """Summarize a run's record in one line: net, epochs, test accuracy."""
     epochs = f"{metrics['epochs']} epoch{'s' * (metrics['epochs'] != 1)}"

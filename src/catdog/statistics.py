@@ -75,7 +75,7 @@ def mean_accuracy(correct: NDArray[np.float64]) -> tuple[float, float, float]:
     `correct` is (runs, photos): 1 correct, 0 wrong, NaN where that run did not test that photo.
     """
     mean = float(np.nanmean(correct))
-    if len(correct) == 1:
+    if min(correct.shape) == 1:
         return mean, *wilson_interval(int(np.nansum(correct)), int(np.isfinite(correct).sum()))
     error, freedom = _standard_error(correct, run_variance=0.0)
     half = error * t.ppf(0.975, freedom)

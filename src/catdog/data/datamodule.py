@@ -26,6 +26,8 @@ class CatDogDataModule(LightningDataModule):
         batch_size: photos per training step, summed over all processes.
         split_seed: seed of the split; see `split_indices`.
         fold: tenth of the photos that is the test set, 0 to 9.
+        train_photos: number of training photos; None for all that the split has.
+        train_set: which of the disjoint sets of `train_photos` photos to train on, from 0; see `Part.subset`.
         shuffle_seed: seed of the training order, reshuffled every epoch, and of the augmentation.
         augment: True to augment the training photos; see `random_views`.
         max_unreadable: largest fraction of photos that may be unreadable.
@@ -46,6 +48,8 @@ class CatDogDataModule(LightningDataModule):
         batch_size: int = 32,
         split_seed: int = 0,
         fold: int = 0,
+        train_photos: int | None = None,
+        train_set: int = 0,
         shuffle_seed: int = 0,
         augment: bool = False,
         max_unreadable: float = 0.01,
@@ -56,6 +60,8 @@ class CatDogDataModule(LightningDataModule):
         check_whole_number("data.batch_size", batch_size, least=1)
         check_whole_number("data.split_seed", split_seed, least=0, most=LARGEST_SEED)
         check_whole_number("data.fold", fold, least=0, most=9)
+        check_whole_number("data.train_photos", 1 if train_photos is None else train_photos, least=1)
+        check_whole_number("data.train_set", train_set, least=0)
         check_whole_number("data.shuffle_seed", shuffle_seed, least=0, most=LARGEST_SEED)
         check_choice("data.augment", augment, (True, False))
         check_number("data.max_unreadable", max_unreadable, least=0, most=1)
@@ -69,7 +75,8 @@ class CatDogDataModule(LightningDataModule):
             raise InputError(f"data.root={root} is for sources that read a folder, such as data=folder")
         self.source, self.class_names = source, source.class_names
         self.image_size, self.batch_size = image_size, batch_size
-        self.split_seed, self.fold, self.shuffle_seed, self.augment = split_seed, fold, shuffle_seed, augment
+        self.split_seed, self.fold, self.train_photos, self.train_set = split_seed, fold, train_photos, train_set
+        self.shuffle_seed, self.augment = shuffle_seed, augment
         self.max_unreadable, self.cache_dir = max_unreadable, cache_dir
         self._stores: dict[torch.device, PixelStore] = {}
 
@@ -88,10 +95,11 @@ class CatDogDataModule(LightningDataModule):
         _ = self.store
 
     def setup(self, stage: str | None = None) -> None:
-        """Split the photos.
+        """Split the photos, and select the training set.
 
         Raises:
             InputError: too many photos are unreadable, or too few are left to split.
+            TooFewPhotosError: the training set does not exist.
         """
         if hasattr(self, "train"):  # Trainer calls this for fit, test and predict
             return
@@ -102,7 +110,8 @@ class CatDogDataModule(LightningDataModule):
                 f"{len(unreadable)} of {photos} photos are unreadable, more than data.max_unreadable="
                 f"{self.max_unreadable} allows; the first is {name!r} ({reason})"
             )
-        self.train, self.val, self.test = split_store(self.store, self.split_seed, self.fold)
+        train, self.val, self.test = split_store(self.store, self.split_seed, self.fold)
+        self.train = train.subset(self.train_photos or len(train), self.train_set)
 
     def train_dataloader(self) -> PhotoLoader:
         """Build the training loader; its order depends only on `shuffle_seed` and the epoch."""

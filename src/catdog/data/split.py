@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from catdog.data.store import PixelStore
-from catdog.errors import InputError
+from catdog.errors import InputError, TooFewPhotosError
 from catdog.names import shown
 
 MAX_CLASS_SHARE = 0.6  # of all photos, without a warning
@@ -24,6 +24,27 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def subset(self, photos: int, number: int) -> "Part":
+        """Select the `number`-th disjoint set of this many photos, counted from 0.
+
+        The sets are consecutive pieces of the split's random order, so a smaller set lies within a larger one whose
+        size is a multiple of its own. Copies of a photo may be in different sets.
+
+        Raises:
+            TooFewPhotosError: there is no such set.
+        """
+        if photos > len(self):
+            most = f"{len(self)}, the training photos of the split"
+            raise TooFewPhotosError(f"data.train_photos must be at most {most}; got {photos}")
+        if number >= len(self) // photos:
+            largest = len(self) // photos - 1
+            raise TooFewPhotosError(
+                f"data.train_set must be at most {largest}, as the split's {len(self)} training photos make "
+                f"{largest + 1} of data.train_photos={photos}, counted from 0; got {number}"
+            )
+        chosen = slice(number * photos, (number + 1) * photos)
+        return Part(self.rows[chosen], self.names[chosen], self.labels[chosen])
 
 
 def split_store(store: PixelStore, seed: int, fold: int) -> tuple[Part, Part, Part]:

@@ -37,6 +37,7 @@ class RunCheckpoint(Checkpoint):
     the end of training. Lightning calls a `Checkpoint` last, after the module has logged its training metrics.
 
     Attributes:
+        best: state dict with each replica's weights from its lowest validation loss; empty without validation.
         rows: the history, one dict per step at which an epoch or a validation ended: `epoch` (from 1), `step` (of the
             optimizer), `seconds` (of the epoch), and each metric as a list over the replicas.
     """
@@ -44,7 +45,7 @@ class RunCheckpoint(Checkpoint):
     def __init__(self, folder: Path) -> None:
         self.rows: list[dict[str, Any]] = []
         self._folder = folder
-        self._best: dict[str, Tensor] = {}  # state dict; each replica's weights are from its lowest validation loss
+        self.best: dict[str, Tensor] = {}
         self._saved_at = self._started = 0.0
         self._bar: tqdm[Any] = tqdm(disable=True)
 
@@ -65,11 +66,11 @@ class RunCheckpoint(Checkpoint):
             return
         step = self._record(trainer, pl_module, "val")["step"]
         better = [replica for replica, best in enumerate(self.best_steps()) if best == step]
-        if better and (not self._best or len(better) == len(seeds_of(pl_module))):
-            self._best = {name: value.cpu().clone() for name, value in pl_module.state_dict().items()}
+        if better and (not self.best or len(better) == len(seeds_of(pl_module))):
+            self.best = {name: value.cpu().clone() for name, value in pl_module.state_dict().items()}
         elif better:
             for name, value in pl_module.named_parameters():  # every parameter's first axis is the replica
-                self._best[name][better] = value.detach()[better].cpu()
+                self.best[name][better] = value.detach()[better].cpu()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record and report the epoch; save if SAVE_INTERVAL has passed."""
@@ -95,22 +96,18 @@ class RunCheckpoint(Checkpoint):
         replicas = len(validated[0][0]) if validated else 0
         return [min(validated, key=lambda row: row[0][replica])[1] for replica in range(replicas)]
 
-    def load_best(self, trainer: Trainer, model: LightningModule) -> list[int]:
-        """Load each replica's best weights into the module, save them as `best.ckpt`, and return their steps."""
-        if self._best:
-            model.load_state_dict(self._best)
-        else:
-            logger.warning("there was no validation to find the best weights, so the last ones are tested")
+    def load_best(self, trainer: Trainer, model: LightningModule) -> None:
+        """Load each replica's best weights, if any, into the module, and save them as `best.ckpt`."""
+        model.load_state_dict(self.best or model.state_dict())
         self._save(trainer, "best.ckpt", weights_only=True)
-        return self.best_steps() or [trainer.global_step] * len(seeds_of(model))
 
     def state_dict(self) -> dict[str, Any]:
         """Return history and best weights, for the checkpoint."""
-        return {"rows": self.rows, "best": self._best}
+        return {"rows": self.rows, "best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore history and best weights from a checkpoint."""
-        self.rows, self._best = state_dict["rows"], state_dict["best"]
+        self.rows, self.best = state_dict["rows"], state_dict["best"]
 
     def _record(self, trainer: Trainer, model: LightningModule, split: str) -> dict[str, Any]:
         """Add metrics to the row of this step, which validation may already have created."""

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
@@ -29,6 +30,15 @@ logger = logging.getLogger(__name__)
 MAX_WEIGHT_IMAGES = 64  # in TensorBoard
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """Predictions for the tested photos with each replica's last or best weights."""
+
+    weights: str  # "last" or "best"
+    steps: list[int]  # of the optimizer, at which each replica had these weights
+    probabilities: Tensor  # of class 1, float32 (replicas, photos); 0 photos if the module has no predict_step
+
+
 def prepare_data(data: CatDogDataModule, folder: Path, is_first: bool) -> None:
     """Decode and split the photos; the first process writes unreadable.csv and logs the data warnings."""
     data.prepare_data()
@@ -41,17 +51,16 @@ def prepare_data(data: CatDogDataModule, folder: Path, is_first: bool) -> None:
 
 
 def summarize(
-    model: LightningModule, data: CatDogDataModule, history: Sequence[dict[str, Any]], steps: Sequence[int],
-    tested: dict[str, list[float]], probabilities: Tensor,
+    model: LightningModule, data: CatDogDataModule, history: Sequence[dict[str, Any]],
+    tested: dict[str, list[float]], predicted: Sequence[Predicted],
 ) -> dict[str, Any]:  # fmt: skip
     """Build the record: each replica's results and their means; times are in seconds.
 
-    `history` is RunCheckpoint's `rows`, `steps` each replica's step of the tested weights, `tested` the test metrics,
-    `probabilities` of class 1 (replicas, tested photos). A part's `baseline` is the share of its majority class.
+    `history` is RunCheckpoint's `rows`, `tested` the test metrics, `predicted` the predictions with the tested weights
+    and then, if there are any, with the others. A part's `baseline` is the share of its majority class.
     """
-    seeds, hidden = seeds_of(model), list(model.hparams.get("hidden", []))
-    labels = data.test.labels[: probabilities.shape[1]]
-    correct = ((probabilities > 0.5) == (labels > 0.5)).double().numpy()
+    seeds, hidden, steps = seeds_of(model), list(model.hparams.get("hidden", [])), predicted[0].steps
+    correct = _correct(data, predicted[0])
     replicas = [
         {"seed": seed, **_training_result(number, history, steps[number]), **_test_result(number, tested, correct)}
         for number, seed in enumerate(seeds)
@@ -66,20 +75,35 @@ def summarize(
         "epochs": history[-1]["epoch"],
         "steps": history[-1]["step"],
         "seed": seeds[0],
-        **{name: getattr(data, name) for name in ("fold", "split_seed", "shuffle_seed", "warnings")},
+        **{name: getattr(data, name) for name in ("fold", "train_set", "split_seed", "shuffle_seed", "warnings")},
         "photos": {name: len(part) for name, part in parts.items()},
-        "tested": len(labels),
+        "tested": correct.shape[1],
         "unreadable": len(data.store.unreadable),
         "class_names": list(data.class_names),
         "baseline": {name: 0.5 + abs(part.labels.mean().item() - 0.5) for name, part in parts.items()},
         **_means(replicas),
         "test/acc_sd": stdev(replica["test/acc"] for replica in replicas) if len(seeds) > 1 else None,
-        "test/acc_interval": mean_accuracy(correct)[1:] if min(correct.shape) > 1 else replicas[0]["test/acc_interval"],
+        "test/acc_interval": mean_accuracy(correct)[1:] if correct.size else None,
+        "weights": predicted[0].weights,
+        "other_weights": [_other_result(data, history, own) for own in predicted[1:] if correct.size],
         "seconds_per_epoch": median(row["seconds"] for row in history if "seconds" in row),
         "history": [_means(rows) for rows in zip(*(replica["history"] for replica in replicas), strict=True)],
         "replicas": replicas,
         **environment(),
     }
+
+
+def _correct(data: CatDogDataModule, predicted: Predicted) -> NDArray[np.float64]:
+    """Compare predictions with labels: 1 correct, 0 wrong, (replicas, photos)."""
+    labels = data.test.labels[: predicted.probabilities.shape[1]]
+    return ((predicted.probabilities > 0.5) == (labels > 0.5)).double().numpy()
+
+
+def _other_result(data: CatDogDataModule, history: Sequence[dict[str, Any]], predicted: Predicted) -> dict[str, Any]:
+    """Summarize the predictions with weights other than the tested ones."""
+    accuracy, *interval = mean_accuracy(_correct(data, predicted))
+    epochs = [_training_result(number, history, step)["tested_epoch"] for number, step in enumerate(predicted.steps)]
+    return {"weights": predicted.weights, "epochs": epochs, "test/acc": accuracy, "test/acc_interval": interval}
 
 
 def _training_result(replica: int, history: Sequence[dict[str, Any]], step: int) -> dict[str, Any]:

@@ -24,14 +24,15 @@ def run(
     data: CatDogDataModule,
     config: dict[str, Any],
     ckpt_path: str | Path | None = None,
-    test_weights: str = "best",
+    test_weights: str = "last",
 ) -> dict[str, Any] | None:
     """Train and test one network, and write its record to the trainer's `default_root_dir`.
 
     An interrupted run of the same `config` and photos in that folder is resumed; the record of a finished one is
     returned. `ckpt_path` resumes another run's `last.ckpt`. The trainer needs a RunCheckpoint and a TensorBoardLogger.
-    A model other than CatDogClassifier must log `val/loss`, `val/acc` and `test/acc`. The "best" weights are those of
-    the lowest validation loss. Returns the record, as in `metrics.json`; None after `fast_dev_run`.
+    A model other than CatDogClassifier must log `val/loss`, `val/acc` and `test/acc`. `test_weights` are "last" or
+    "best", those of the lowest validation loss; the record has the others' accuracy too. Returns the record, as in
+    `metrics.json`; None after `fast_dev_run`.
 
     Raises:
         InputError: an argument, the folder or a checkpoint is invalid.
@@ -51,12 +52,12 @@ def run(
             return finished
         record.prepare_data(data, folder, trainer.is_global_zero)
         _fit(trainer, model, data, folder, ckpt_path)
-        steps, tested, probabilities = _test(trainer, model, data, history if test_weights == "best" else None)
-        metrics = record.summarize(model, data, history.rows, steps, tested, probabilities)
+        tested, predicted = _test(trainer, model, data, history, test_weights)
+        metrics = record.summarize(model, data, history.rows, tested, predicted)
         metrics |= {"accelerator": trainer.strategy.root_device.type, "config": config}
         metrics["seconds"] = time.perf_counter() - started
         if trainer.is_global_zero:  # only one process writes
-            record.save(folder, metrics, model, data, trainer, probabilities)
+            record.save(folder, metrics, model, data, trainer, predicted[0].probabilities)
         return metrics
 
 
@@ -96,21 +97,34 @@ def _fit(
 
 
 def _test(
-    trainer: Trainer, model: LightningModule, data: CatDogDataModule, best: RunCheckpoint | None
-) -> tuple[list[int], dict[str, list[float]], Tensor]:
-    """Test the weights from `best`, or else the last ones.
+    trainer: Trainer, model: LightningModule, data: CatDogDataModule, history: RunCheckpoint, test_weights: str
+) -> tuple[dict[str, list[float]], list[record.Predicted]]:
+    """Predict with the last and the best weights, and test the chosen ones, which the module then keeps.
 
     Returns:
-        Each replica's step of the tested weights, the test metrics, and the probabilities of class 1, float32
-        (replicas, photos); with 0 photos if the module has no `predict_step`.
+        The test metrics, and the predictions: first those of the chosen weights, then those of the others, if any.
     """
-    replicas = len(seeds_of(model))
-    steps = best.load_best(trainer, model) if best else [trainer.global_step] * replicas
+    last = {name: value.clone() for name, value in model.state_dict().items()}
+    weights = {"last": (last, [trainer.global_step] * len(seeds_of(model)))}
+    if history.best:
+        weights["best"] = history.best, history.best_steps()
+    elif test_weights == "best":
+        logger.warning("there was no validation to find the best weights, so the last ones are tested")
+    history.load_best(trainer, model)
+    predicted = []
+    for name in sorted(weights, key=lambda name: name == test_weights):
+        state, steps = weights[name]
+        model.load_state_dict(state)
+        predicted.append(record.Predicted(name, steps, _predict(trainer, model, data)))
     trainer.test(model, data, verbose=False)
-    tested = replica_metrics(model, trainer, "test")
+    return replica_metrics(model, trainer, "test"), predicted[::-1]
+
+
+def _predict(trainer: Trainer, model: LightningModule, data: CatDogDataModule) -> Tensor:
+    """Predict the tested photos' probabilities of class 1, float32 (replicas, photos); 0 photos if it cannot."""
+    replicas = len(seeds_of(model))
     if type(model).predict_step is LightningModule.predict_step:
-        logger.info("no predictions.csv: %s has no predict_step", type(model).__name__)
-        return steps, tested, torch.empty(replicas, 0)
+        return torch.empty(replicas, 0)
     trainer.limit_predict_batches = trainer.limit_test_batches
     batches: Any = trainer.predict(model, data)
-    return steps, tested, torch.cat([batch.float().cpu().reshape(replicas, -1) for batch in batches], dim=1)
+    return torch.cat([batch.float().cpu().reshape(replicas, -1) for batch in batches], dim=1)
