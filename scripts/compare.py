@@ -16,7 +16,7 @@ def main() -> None:
     with one_line_errors():
         comparison = report.compare(arguments.folders)
         comparison.save(arguments.out or arguments.folders[0])
-        print(comparison)
+        print(comparison.summary())
 
 
 if __name__ == "__main__":

@@ -59,8 +59,8 @@ def test_the_folder_names_what_was_evaluated(run_of: RunOf, tmp_path: Path) -> N
     folder = Path(shutil.copytree(run_of(1), tmp_path / r"a$\frac$"))  # dollar signs are no formula in the figure
     data = photos_of(folder, tmp_path / "photos", count=3)
     assert evaluate(folder)[1] == folder / "evaluation"
-    assert evaluate(folder / "checkpoints/best.ckpt")[1].samefile(folder / "evaluation")
-    assert evaluate(folder / "checkpoints/last.ckpt")[1].samefile(folder / "evaluation-last")
+    assert evaluate(folder / "checkpoints/last.ckpt")[1].samefile(folder / "evaluation")
+    assert evaluate(folder / "checkpoints/best.ckpt")[1].samefile(folder / "evaluation-best")
     assert evaluate(folder, data)[1] == folder / "evaluation-photos"
     carried = shutil.copy(folder / "checkpoints/best.ckpt", tmp_path / "carried.ckpt")
     with pytest.raises(InputError, match=r"carried.ckpt' lies in no finished run's folder; name photos with --data"):
@@ -121,7 +121,7 @@ def test_the_command_prints_a_summary_and_says_where_the_files_are(
     runpy.run_path(str(ROOT / "scripts/evaluate.py"), run_name="__main__")
     printed = capsys.readouterr()
     assert printed.err == ""
-    assert "[6, 4], best.ckpt, 6 photos of the test set of" in printed.out
+    assert "[6, 4], last.ckpt, 6 photos of the test set of" in printed.out
     assert printed.out.endswith(f"files in {tmp_path / 'out'}\n")
     for argument, sentence in (
         (tmp_path, "holds no finished run"),
@@ -158,7 +158,7 @@ def test_every_number_of_a_net_is_what_it_is_by_hand() -> None:
 def test_several_nets_are_told_as_what_a_single_one_does_and_as_their_ensemble() -> None:
     found, correct = measure_all(LOGITS, LABELS, seeds=[4, 5, 6]), ((LOGITS > 0) == (LABELS > 0.5)).double().numpy()
     assert [net["seed"] for net in found["nets"]] == [4, 5, 6]
-    assert (found["mean"]["accuracy"], *found["mean"]["accuracy_interval"]) == pytest.approx(mean_accuracy(correct))
+    assert (found["mean"]["accuracy"], found["mean"]["accuracy_interval"]) == mean_accuracy(correct)
     assert found["sd"]["accuracy"] == pytest.approx(correct.mean(axis=1).std(ddof=1))
     assert found["mean"]["roc_auc"] == pytest.approx(np.mean([net["roc_auc"] for net in found["nets"]]))
     together = LOGITS.sigmoid().mean(0)

@@ -41,8 +41,6 @@ def test_curves_show_the_rows_that_have_a_metric_where_they_are_within_the_epoch
     np.testing.assert_allclose(loss["training"], [[1, 0.7], [2, 0.6]])
     np.testing.assert_allclose(accuracy["validation"], [[0.5, 0.5], [1, 0.6]])
     assert len(accuracy["tested weights"]) == 0
-    compared = lines_of(plots.comparison([("one", 2, [rows, rows[:2]])], 0.5).axes[1])
-    np.testing.assert_allclose(compared["one, 2 epochs, 2 runs"], [[0.5, 0.5], [1, 0.6]])
 
 
 def test_weight_pictures_are_grey_at_zero_and_scaled_per_unit() -> None:

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catdog.errors import InputError
-from catdog.statistics import holm, paired_difference
+from catdog.statistics import for_these_photos, holm
 from catdog.study import report
 from catdog.study.settings import collect
 from catdog.study.table import start_of_learning
@@ -22,11 +23,16 @@ from catdog.study.table import start_of_learning
 PHOTOS = [f"cats/{number}" for number in range(40)]
 
 
+PRIMARY = {
+    "first": {"model.hidden": [5, 5, 3]}, "second": {"model.hidden": [4]}, "both": {"trainer.max_epochs": 6},
+}  # fmt: skip
+
+
 def config(hidden: list[int], epochs: int, seed: int, **extra: Any) -> dict[str, Any]:
     model = {"hidden": hidden, "lr": 0.01} | extra
     return {
         "model": model, "seed": seed, "data": {"fold": 0, "shuffle_seed": seed, "root": None},
-        "trainer": {"max_epochs": epochs, "accelerator": "cpu"},
+        "trainer": {"max_epochs": epochs, "accelerator": "cpu"}, "primary": None,
     }  # fmt: skip
 
 
@@ -52,7 +58,8 @@ def save_run(folder: Path, hidden: list[int], epochs: int, seed: int, correct: N
     ]
     record = {
         "status": "finished", "hidden": hidden, "depth": len(hidden), "parameters": 7, "epochs": epochs, "seed": seed,
-        "fold": 0, "split_seed": 0, "shuffle_seed": seed, "baseline": {"train": 0.5, "val": 0.5}, "accelerator": "cpu",
+        "fold": 0, "train_set": 0, "split_seed": 0, "shuffle_seed": seed, "accelerator": "cpu", "other_weights": [],
+        "baseline": {"train": 0.5, "val": 0.5, "test": 0.5}, "tested": len(PHOTOS),
         "photos": {"train": 320, "val": 200, "test": len(PHOTOS)}, "seconds_per_epoch": 0.5, "seconds": 10.0,
         "replicas": replicas, "config": config(hidden, epochs, seed, **extra),
     }  # fmt: skip
@@ -95,46 +102,127 @@ def test_the_table_says_what_the_files_say(study: Path) -> None:
     expected = [correctness(study, pattern).mean() for pattern in ("1-2-*", "1-6-*", "3-2-*", "3-6-*")]
     assert rows["test_acc"].tolist() == pytest.approx(expected)
     assert (rows["test_acc_low"] < rows["test_acc"]).all()
-    assert rows["seeds"].tolist() == [5] * 4
+    assert rows["runs"].tolist() == [5] * 4
+    assert rows["training_sets"].tolist() == [1] * 4
     assert rows["dead_nets"].tolist() == [2] * 4
     assert rows["photos_per_second"].tolist() == [640] * 4
     assert rows["seconds"].tolist() == [50] * 4
     assert comparison.failed == 1
-    assert "| shallow | 2 | cpu | 1 | failed: RuntimeError: no |" in str(comparison)
+    assert re.search(r"\| shallow \| 320 \| 2 \| cpu \| 1 \| .* \| failed: RuntimeError: no \|", str(comparison))
+    assert all(len(line) <= 80 for line in comparison.summary().splitlines())
+    assert re.search(r"shallow +320 +2 +1 +failed", comparison.summary())
 
 
 def test_the_verdicts_are_those_of_the_predictions(study: Path) -> None:
-    found = {str(verdict): verdict for verdict in report.compare([study]).verdicts}
-    assert len(found) == 4  # deep against shallow at 2 and at 6; 2 against 6 of both
-    sentences = list(found)
-    assert [sentence.split(" by ")[0] for sentence in sentences if "better" in sentence] == [
-        "deep is better than shallow at 6 epochs",
-        "6 epochs of deep are better than 2",
+    found = report.compare([study]).exploratory
+    assert [(verdict.subject, verdict.word) for verdict in found] == [
+        ("deep against shallow, 2 epochs, 320 training photos", "no difference found"),
+        ("deep against shallow, 6 epochs, 320 training photos", "better"),
+        ("shallow, 6 against 2 epochs, 320 training photos", "no difference found"),
+        ("deep, 6 against 2 epochs, 320 training photos", "better"),
     ]
-    assert sentences[0].startswith("no difference was found between deep and shallow at 2 epochs: ")
-    assert "with 40 test photos and 5 pairs of runs, a true difference of" in sentences[0]
     pairs = [("3-2-*", "1-2-*"), ("3-6-*", "1-6-*"), ("1-6-*", "1-2-*"), ("3-6-*", "3-2-*")]
-    expected = [paired_difference(correctness(study, a), correctness(study, b)) for a, b in pairs]
-    for verdict, difference in zip(found.values(), expected, strict=True):
-        assert dataclasses.astuple(verdict.difference) == pytest.approx(dataclasses.astuple(difference))
-    corrected = holm([difference.p_value for difference in expected])
-    assert [verdict.p_value for verdict in found.values()] == pytest.approx(corrected)
+    one_set = np.zeros(5, int)
+    expected = [for_these_photos(correctness(study, a) - correctness(study, b), one_set) for a, b in pairs]
+    for verdict, estimate in zip(found, expected, strict=True):
+        assert verdict.these is not None
+        assert estimate is not None
+        assert dataclasses.astuple(verdict.these) == pytest.approx(dataclasses.astuple(estimate))
+    assert [verdict.others for verdict in found] == [None] * 4  # one training set says nothing of others
+    corrected = holm([estimate.p_value for estimate in expected if estimate])
+    assert [verdict.p_value for verdict in found] == pytest.approx(corrected)
+    assert found[0].these is not None
+    least = f"{100 * found[0].these.detectable(4):.1f} points would be detected in 80 % of such studies."
+    assert "With 1 training set, 5 pairs of runs and 40 test photos, a true difference of" in str(found[0])
+    assert f"{least} Too few training sets to speak of others." in str(found[0])
 
 
-def test_one_split_is_said_to_be_one(study: Path) -> None:
-    assert "All runs share one split" in str(report.compare([study]))
+def test_the_primary_comparison_is_tested_alone_and_comes_first(study: Path) -> None:
+    for path in study.glob("*/metrics.json"):
+        change(path, lambda run: run["config"].update(primary=PRIMARY))
+    comparison = report.compare([study])
+    (verdict,) = comparison.primary
+    assert verdict.subject == "deep against shallow, 6 epochs, 320 training photos"
+    assert verdict.these is not None
+    assert verdict.p_value == verdict.these.p_value
+    assert verdict.subject in comparison.summary().splitlines()[0]
+    assert str(comparison).startswith(f"**{verdict}**")
+    assert [other.comparisons for other in comparison.exploratory] == [3] * 3
+    assert verdict.subject not in str(comparison).partition("Exploratory")[2]
+    swapped = PRIMARY | {"first": PRIMARY["second"], "second": PRIMARY["first"]}
+    for path in study.glob("*/metrics.json"):  # turned round, it is the same comparison
+        change(path, lambda run: run["config"].update(primary=swapped))
+    (turned,) = report.compare([study]).primary
+    assert turned.mean == -verdict.mean
+    assert turned.word == "worse"
 
 
-def test_runs_are_paired_by_seed_not_by_order(tmp_path: Path) -> None:
+def put(run: dict[str, Any], key: str, value: int) -> None:
+    """Set a key of the data in the record and in its configuration."""
+    run[key] = run["config"]["data"][key] = value
+
+
+def sets_of_runs(tmp_path: Path, sets: int, seeds: int, key: str) -> report.Report:
+    """Two equal nets on several training sets, which are disjoint (`train_set`) or overlap (`fold`)."""
+    rng = np.random.default_rng(0)
+    for number, hidden in enumerate(([4], [5, 5, 3])):
+        for one in range(sets):
+            folder = tmp_path / f"{number}-{one}"
+            save_run(folder, hidden, 2, 10 * one, rng.random((seeds, len(PHOTOS))) < 0.6)
+            change(folder / "metrics.json", partial(put, key=key, value=one))
+    return report.compare([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("sets", "seeds", "answers"),
+    [
+        (8, 3, ("any training photos and", "these training photos, p =")),
+        (2, 3, ("these training photos, p =", "Too few training sets to speak of others.")),
+        (2, 1, ("undecided, ", "2 pairs of runs cannot show what is chance.")),
+        (1, 1, ("undecided, ", "1 pair of runs cannot show what is chance.")),
+    ],
+)
+def test_a_verdict_names_the_population_that_it_holds_for(
+    tmp_path: Path, sets: int, seeds: int, answers: tuple[str, str]
+) -> None:
+    comparison = sets_of_runs(tmp_path, sets, seeds, "train_set")
+    sentence = str(comparison.exploratory[0])
+    assert all(answer in sentence for answer in answers)
+    assert ("any" in sentence) == (sets > 2)
+    population = {8: "any training photos", 1: "this very net"}.get(sets, "these training photos")
+    if (sets, seeds) != (2, 1):
+        assert [row["interval_for"] for row in comparison.rows] == [population] * 2
+
+
+def test_folds_overlap_by_what_the_record_says_and_disjoint_sets_do_not(tmp_path: Path) -> None:
+    disjoint, folds = (sets_of_runs(tmp_path / key, 5, 2, key) for key in ("train_set", "fold"))
+    assert [setting.overlap for setting in disjoint.settings + folds.settings] == [0, 0, 40 / 320, 40 / 320]
+    (apart,), (overlapping,) = disjoint.exploratory, folds.exploratory
+    assert apart.these == overlapping.these
+    assert apart.others is not None
+    assert overlapping.others is not None
+    assert apart.others.error < overlapping.others.error
+
+
+def test_runs_are_paired_by_seed_and_what_cannot_be_paired_is_told(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     correct = rng.random((4, len(PHOTOS))) < 0.6
     for seed in (0, 1, 2):
         save_run(tmp_path / f"a{2 - seed}", [4], 2, seed, correct[seed])
         save_run(tmp_path / f"b{seed}", [5, 5, 3], 2, seed, correct[seed])
     save_run(tmp_path / "unpaired", [4], 2, 7, correct[3])
-    (verdict,) = report.compare([tmp_path]).verdicts
-    assert verdict.difference.mean == 0
-    assert verdict.difference.runs == 3
+    save_run(tmp_path / "again", [5, 5, 3], 2, 0, correct[0])
+    change(tmp_path / "b1/metrics.json", lambda run: run.update(shuffle_seed=9))
+    comparison = report.compare([tmp_path])
+    (verdict,) = comparison.exploratory
+    assert (verdict.mean, verdict.pairs) == (0, 3)
+    deep, shallow = (f"{net}, 2 epochs, 320 training photos" for net in ("deep", "shallow"))
+    assert set(verdict.remarks) == {
+        f"{deep}: 1 run there twice, counted once.",
+        f"{shallow}: 1 run without a partner of the same seed and training set in {deep}, left out of that comparison.",
+        f"{deep} and {shallow}: 1 pair of runs differ in data.shuffle_seed.",
+    }
+    assert all(remark in str(comparison) for remark in verdict.remarks)
 
 
 def test_replicas_count_as_seeds_and_the_report_says_what_they_share(tmp_path: Path) -> None:
@@ -147,25 +235,13 @@ def test_replicas_count_as_seeds_and_the_report_says_what_they_share(tmp_path: P
     times = ["seconds", "seconds_per_epoch", "photos_per_second"]
     first, second = (pd.DataFrame(own.rows) for own in (together, apart))
     pd.testing.assert_frame_equal(first.drop(columns=times), second.drop(columns=times))
-    assert first["seeds"].tolist() == [3, 3]
+    assert first["runs"].tolist() == [3, 3]
     assert first["seconds"].tolist() == pytest.approx([10, 10])
     assert first["photos_per_second"].tolist() == pytest.approx([1920, 1920])  # of all replicas
-    assert together.verdicts[0].difference == apart.verdicts[0].difference
-    sentence = "Replicas count as seeds: they differ in initial weights, but share split and batch order."
+    assert together.exploratory[0].these == apart.exploratory[0].these
+    sentence = "Replicas count as seeds: they differ in initial weights, but share the batch order."
     assert sentence in str(together)
     assert sentence not in str(apart)
-
-
-def test_worse_by_so_many_points_has_an_interval_around_them(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    for seed in range(5):
-        save_run(tmp_path / f"a{seed}", [4], 2, seed, rng.random(len(PHOTOS)) < 0.95)
-        save_run(tmp_path / f"b{seed}", [5, 5, 3], 2, seed, rng.random(len(PHOTOS)) < 0.4)
-    (verdict,) = report.compare([tmp_path]).verdicts
-    found = re.fullmatch(r"deep is worse than shallow at 2 epochs by (.*) points \[(.*), (.*)\], p = .*", str(verdict))
-    assert found is not None
-    points, low, high = map(float, found.groups())
-    assert 0 < low < points < high
 
 
 def test_settings_differ_in_more_than_the_net(tmp_path: Path) -> None:
@@ -174,8 +250,8 @@ def test_settings_differ_in_more_than_the_net(tmp_path: Path) -> None:
             save_run(tmp_path / f"{number}{seed}", [4], 2, seed, np.ones(len(PHOTOS), dtype=bool), lr=lr)
     comparison = report.compare([tmp_path])
     assert [setting.net for setting in comparison.settings] == ["shallow (model.lr=0.01)", "shallow (model.lr=0.1)"]
-    (verdict,) = comparison.verdicts
-    assert "between shallow (model.lr=0.1) and shallow (model.lr=0.01) at 2 epochs" in str(verdict)
+    (verdict,) = comparison.exploratory
+    assert verdict.subject == "shallow (model.lr=0.1) against shallow (model.lr=0.01), 2 epochs, 320 training photos"
 
 
 @pytest.mark.parametrize(
@@ -248,9 +324,9 @@ def test_another_kind_of_model_that_logs_little_is_compared(tmp_path: Path) -> N
     (tmp_path / "failed/outcome.json").write_text(json.dumps(failed))
     comparison = report.compare([tmp_path])
     comparison.save(tmp_path)
-    row = "| Convolutional | 2 | cpu | 2 | 1 | 7 | 2 | 1 | 75.0% | – | – | 0 | never [never, never] |"
+    row = "| Convolutional | 320 | 2 | cpu | 2 | 1 | 1 | 7 | 75.0% | too few runs | – | – | – | never [never, never] |"
     assert row in str(comparison)
-    assert "| Net | 0 | cpu | 1 | failed: no information |" in str(comparison)
+    assert re.search(r"\| Net \| 0 \| 0 \| cpu \| 1 \| .* \| failed: no information \|", str(comparison))
 
 
 def test_the_report_is_saved(study: Path, tmp_path: Path) -> None:
@@ -258,7 +334,7 @@ def test_the_report_is_saved(study: Path, tmp_path: Path) -> None:
     rows = pd.read_csv(tmp_path / "out/comparison.csv")
     assert len(rows) == 5
     text = (tmp_path / "out/comparison.md").read_text()
-    assert "deep is better than shallow at 6 epochs" in text
+    assert "| deep against shallow, 6 epochs, 320 training photos | " in text
     with Image.open(tmp_path / "out/comparison.png") as figure:
         assert figure.width > 1000
 

@@ -40,13 +40,13 @@ pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 def test_a_study_runs_as_slurm_jobs_and_runs_nothing_twice(tmp_path: Path) -> None:
     """With our launcher configuration, then with Hydra's own; a run that fails is a row."""
     arguments = ("study=depth_vs_epochs", "model=shallow", "data.fold=0", "trainer.max_epochs=2", *SMALL)
-    study = tmp_path / "outputs/studies/depth_vs_epochs"
     rate = "model.lr=0.01,1e30"
     written = []
     for launcher in ("slurm", "submitit_slurm"):
         done = command(tmp_path, *arguments, rate, f"hydra/launcher={launcher}", "hydra.launcher.timeout_min=5")
         assert done.returncode == 1, done.stderr
         assert "1 runs failed" in done.stderr
+        (study,) = tmp_path.glob("outputs/studies/depth_vs_epochs/*")
         rows = {row["net"]: row["status"] for row in table(study)}
         assert rows.pop("shallow (model.lr=0.01)") == "finished"
         (reason,) = rows.values()

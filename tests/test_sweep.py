@@ -46,13 +46,13 @@ def test_the_study_rehearses_in_its_folder_and_runs_nothing_twice(tmp_path: Path
     first = command(tmp_path, *arguments, **ASCII)
     assert first.returncode == 0, first.stderr
     assert r"\u2212" in first.stdout  # what a terminal has no letters for is shown all the same
-    study = tmp_path / "outputs/studies/depth_vs_epochs"
+    (study,) = tmp_path.glob("outputs/studies/depth_vs_epochs/drawn_*data.fold=0,1*trainer=smoke")
     records = {path: path.stat().st_mtime_ns for path in study.glob("*/metrics.json")}
     assert len(records) == 8  # two nets × 10 and 100 epochs × two folds
-    assert {json.loads(path.read_text())["seed"] for path in records} == {0, 1}
+    assert {json.loads(path.read_text())["seed"] for path in records} == {1000, 1100}
     tested = [row for path in study.glob("*deep*-10_*/predictions.csv") for row in path.read_text().splitlines()[1:]]
     assert len({row.split(",")[0] for row in tested}) == len(tested) == 2 * 6
-    assert "at 100 epochs" in first.stdout
+    assert "100 epochs" in first.stdout
     assert (study / "comparison.png").is_file()
     assert "\u2212" in (study / "comparison.md").read_text(encoding="utf-8")
 
@@ -63,35 +63,55 @@ def test_the_study_rehearses_in_its_folder_and_runs_nothing_twice(tmp_path: Path
     assert records == {path: path.stat().st_mtime_ns for path in study.glob("*/metrics.json")}
     assert (study / "comparison.md").is_file()
 
+    (study / "grid.json").write_text('{"grid": {"model": "deep"}}')  # as if the study's file had been changed
+    third = command(tmp_path, *arguments)
+    assert third.returncode == 1
+    assert re.fullmatch(
+        "catdog: '.*' holds runs of another grid, see grid.json there: move it away, .*\n", third.stderr
+    )
+    assert records == {path: path.stat().st_mtime_ns for path in study.glob("*/metrics.json")}
+
+
+def test_sets_that_the_photos_are_too_few_for_are_skipped(tmp_path: Path) -> None:
+    sets = ("data.train_photos=24,null", "data.train_set=range(3)", "model.replicas=2")
+    done = command(tmp_path, "study=depth_vs_data", "trainer=smoke", "model=deep,shallow", *sets, *SMALL)
+    assert done.returncode == 0, done.stderr
+    (study,) = tmp_path.glob("outputs/studies/depth_vs_data/*")
+    rows = {(row["net"], row["photos"], row["status"].partition(":")[0]): row for row in table(study)}
+    assert {key: row["runs"] for key, row in rows.items() if key[0] == "deep" and row["epochs"] == "100"} == {
+        ("deep", "24", "finished"): "4", ("deep", "24", "skipped"): "1",
+        ("deep", "48", "finished"): "2", ("deep", "48", "skipped"): "2",
+    }  # fmt: skip
+
 
 def test_a_killed_study_leaves_no_worker_and_goes_on_where_it_was(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     arguments = ["study=depth_vs_epochs", "model=shallow", "trainer.max_epochs=3,1000", "data.fold=0", *SMALL]
-    study = tmp_path / "outputs/studies/depth_vs_epochs"
+    study = tmp_path / "outputs/studies"
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), *arguments, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 100
-    while not list(study.glob("*-1000*/checkpoints/last.ckpt")) or not list(study.glob("*max_epochs-3/metrics.json")):
+    while not list(study.rglob("*-1000*/checkpoints/last.ckpt")) or not list(study.rglob("*s-3/metrics.json")):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
     process.kill()
     process.wait()
-    while not (outcomes := list(study.glob("*-1000*/outcome.json"))):
+    while not (outcomes := list(study.rglob("*-1000*/outcome.json"))):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert json.loads(outcomes[0].read_text())["reason"].startswith("interrupted by SIGTERM")
-    (finished,) = study.glob("*/metrics.json")
+    (finished,) = study.rglob("metrics.json")
     written = finished.stat().st_mtime_ns
-    (checkpoint,) = study.glob("*-1000*/checkpoints/last.ckpt")
+    (checkpoint,) = study.rglob("*-1000*/checkpoints/last.ckpt")
     done_epochs = len(torch.load(checkpoint, weights_only=True)["callbacks"]["RunCheckpoint"]["rows"])
 
     done = command(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     assert finished.stat().st_mtime_ns == written
-    (other,) = study.glob("*-1000*/metrics.json")
+    (other,) = study.rglob("*-1000*/metrics.json")
     assert [epoch["epoch"] for epoch in json.loads(other.read_text())["history"]] == list(range(1, 1001))
     assert f"epoch {done_epochs + 1}/1000" in done.stdout
     assert f"epoch {done_epochs}/1000" not in done.stdout
@@ -136,5 +156,5 @@ def test_a_search_goes_on_after_a_trial_that_failed(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    statuses = [row["status"].split(":")[0] for row in table(tmp_path / "outputs/studies/widths")]
+    statuses = [row["status"].split(":")[0] for row in table(next(tmp_path.glob("outputs/studies/widths/*")))]
     assert sorted(set(statuses)) == ["failed", "finished"]

@@ -28,18 +28,20 @@ def describe_weights(weights: str, epochs: Sequence[int], **result: Any) -> str:
     """Name the "last" or "best" weights of each replica, with their epochs and, if given, their test accuracy."""
     first, last = min(epochs), max(epochs)
     when = f"epoch {first}" if first == last else f"epochs {first} to {last}"
-    accuracy = "{:.3f} [{:.3f}, {:.3f}]".format(result["test/acc"], *result["test/acc_interval"]) if result else ""
     words = {"last": "last weights", "best": "weights of the lowest validation loss"}
-    return f"{words[weights]} ({when}){': ' * bool(result)}{accuracy}"
+    return f"{words[weights]} ({when})" + (f": {_accuracy(result)}" if result else "")
 
 
 def describe(metrics: dict[str, Any]) -> str:
     """Summarize a run's record in one line: net, epochs, test accuracy."""
     epochs = f"{metrics['epochs']} epoch{'s' * (metrics['epochs'] != 1)}"
-    accuracy = f"{metrics.get('test/acc', math.nan):.3f}"
-    if metrics["test/acc_interval"]:
-        accuracy += " [{:.3f}, {:.3f}]".format(*metrics["test/acc_interval"])
+    accuracy = _accuracy(metrics)
     if (replicas := len(metrics["replicas"])) == 1:
         return f"{metrics['net']}, {epochs}: test accuracy {accuracy}"
     spread = f"sd {metrics['test/acc_sd']:.3f}"
     return f"{metrics['net']}, {epochs}, {replicas} seeds: mean test accuracy {accuracy}, {spread}"
+
+
+def _accuracy(result: Mapping[str, Any]) -> str:
+    interval = result["test/acc_interval"]
+    return f"{result.get('test/acc', math.nan):.3f}" + (" [{:.3f}, {:.3f}]".format(*interval) if interval else "")

@@ -49,27 +49,6 @@ def curves(replicas: Sequence[dict[str, Any]], title: str, baseline: float) -> F
     return figure
 
 
-def comparison(settings: Sequence[tuple[str, int, Sequence[History]]], baseline: float) -> Figure:
-    """Plot training loss and validation accuracy against epochs: each setting's mean over runs and a band of ±1 sd.
-
-    Settings are (net, epochs, the runs' histories); `baseline` is the majority class's share of the validation photos.
-    """
-    figure = Figure(figsize=(13, 5), layout="constrained")
-    nets = list(dict.fromkeys(net for net, *_ in settings))
-    words = {"train/loss": "training loss", "val/acc": "validation accuracy"}
-    for axes, (name, word) in zip(figure.subplots(1, 2), words.items(), strict=True):
-        for net, epochs, histories in settings:
-            longest = max(count for other, count, _ in settings if other == net)
-            label = f"{net}, {epochs} epochs, {len(histories)} runs"
-            style = "-" if epochs == longest else ":"
-            _plot_mean(axes, histories, name, linestyle=style, color=f"C{nets.index(net)}", label=label)
-        axes.set(xlabel="epoch", ylabel=word)
-        axes.grid(alpha=0.3)
-    axes.axhline(baseline, color="gray", linestyle="--", label=f"majority class {baseline:.2f}")
-    axes.legend(fontsize="small")
-    return figure
-
-
 def _plot_mean(axes: Axes, histories: Sequence[History], name: str, *, color: str, **line: Any) -> None:
     """Plot the mean of a metric and a band of ±1 standard deviation, up to the end of the shortest history."""
     rows = list(zip(*([row for row in history if name in row] for history in histories), strict=False))

@@ -8,20 +8,64 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, t
 
-RUN_SPREAD = 0.02  # standard deviation of test accuracy over initial weights; assumed where a single run cannot show it
+Floats = NDArray[np.float64]
+MIN_FREEDOM = 2  # degrees of freedom between runs; with one, an interval is wide enough to hold everything
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Accuracy of one setting minus that of another, as fractions: 0.01 is one percentage point."""
+class Estimate:
+    """Estimated accuracy, or difference of two accuracies, as a fraction: 0.01 is one percentage point."""
 
-    mean: float  # over all photos and pairs of runs
-    low: float  # lower end of the 95 % interval
-    high: float  # upper end
-    p_value: float  # two-sided; not corrected for multiple comparisons, see `holm`
-    detectable: float  # minimum detectable difference: power 80 %, level 5 %
-    runs: int  # pairs of runs
-    photos: int  # distinct test photos
+    mean: float
+    error: float  # standard error
+    freedom: float  # degrees of freedom of Student's t
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Ends of the 95 % confidence interval."""
+        half = self.error * t.ppf(0.975, self.freedom)
+        return float(self.mean - half), float(self.mean + half)
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided p-value of the hypothesis that the true mean is 0; not corrected, see `holm`."""
+        return float(2 * t.sf(abs(self.mean) / self.error, self.freedom))
+
+    def detectable(self, comparisons: int = 1) -> float:
+        """Compute the minimum detectable difference: power 80 %, level 5 % shared by this many comparisons."""
+        level = 0.05 / comparisons
+        return float(self.error * (t.ppf(1 - level / 2, self.freedom) + t.ppf(0.8, self.freedom)))
+
+
+def for_these_photos(values: Floats, sets: NDArray[np.int64]) -> Estimate | None:
+    """Estimate a mean for nets trained on these training sets: seeds and test photos are chance.
+
+    `values` is (runs, photos), NaN where a run did not test a photo: correctness (1 or 0) for an accuracy, or the
+    difference of paired runs' correctness. `sets` (runs,) numbers each run's training set. Runs are averaged within a
+    set.
+
+    If a set has a single run, the variance between sets stands in for that between runs, which is no smaller. Returns
+    None if there are too few runs, such as one run, or two sets of one run each.
+    """
+    averages, counts = _average_within(values, sets)
+    if min(counts) > 1:
+        return _estimate(averages, values, sets)
+    return _estimate(averages, averages, np.zeros(len(averages), int))
+
+
+def for_any_photos(values: Floats, sets: NDArray[np.int64], overlap: float) -> Estimate | None:
+    """Estimate a mean for any training photos of this kind: training sets are chance too; see `for_these_photos`.
+
+    `overlap` is 0 for disjoint training sets. For sets that share photos, such as those of folds, it is the number of
+    test photos over that of training photos of a run: the variance of the sets' means, times `overlap`, is added
+    (Nadeau & Bengio 2003). Returns None for fewer than three sets.
+    """
+    averages, _ = _average_within(values, sets)
+    found, fixed = _estimate(averages, averages, np.zeros(len(averages), int)), for_these_photos(values, sets)
+    if found is None or fixed is None:
+        return None
+    added = overlap * np.nanmean(averages, axis=1).var(ddof=1)
+    return Estimate(found.mean, math.sqrt(max(found.error, fixed.error) ** 2 + added), found.freedom)
 
 
 def wilson_interval(correct: int, total: int) -> tuple[float, float]:
@@ -37,49 +81,16 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def paired_difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> Difference:
-    """Compare the accuracies of settings `a` and `b` on the same photos with the same seeds.
+def mean_accuracy(correct: Floats) -> tuple[float, tuple[float, float] | None]:
+    """Compute the mean accuracy of runs on one training set, and its 95 % interval.
 
-    The test is Student's t, with the `_standard_error` of the differences per run and photo.
-
-    Degenerate cases:
-        One run: the variance over initial weights cannot be estimated, so `RUN_SPREAD`² is added once per setting;
-            the interval is as good as that assumption.
-        One split, with any number of seeds: the result holds only for nets trained on this split's training photos.
-        Two runs: valid, but the interval is too wide to be useful; use five or more.
-        Equal predictions: the difference is 0 and p is 1, but the interval has a positive width.
-
-    Args:
-        a: (runs, photos), at least 2 photos, 1 correct, 0 wrong, NaN where that run did not test that photo.
-        b: as `a`; the same row is the same fold and seed, the same column the same photo.
+    `correct` is (runs, photos), 1 or 0. One run: `wilson_interval`, for this very net on other photos. Several: see
+    `for_these_photos`; None if they are too few.
     """
-    mean = float(np.nanmean(a - b))
-    error, freedom = _standard_error(a - b, run_variance=2 * RUN_SPREAD**2)
-    half = error * t.ppf(0.975, freedom)
-    return Difference(
-        mean=mean,
-        low=float(max(mean - half, -1)),
-        high=float(min(mean + half, 1)),
-        p_value=float(2 * t.sf(abs(mean) / error, freedom)),
-        detectable=float(error * (t.ppf(0.975, freedom) + t.ppf(0.8, freedom))),
-        runs=len(a),
-        photos=_count_tested(a),
-    )
-
-
-def mean_accuracy(correct: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Compute the mean accuracy of one setting and the ends of its 95 % interval, as fractions.
-
-    Several runs: Student's t with `_standard_error`. One run: `wilson_interval`, for the sampling of photos alone.
-
-    `correct` is (runs, photos): 1 correct, 0 wrong, NaN where that run did not test that photo.
-    """
-    mean = float(np.nanmean(correct))
-    if min(correct.shape) == 1:
-        return mean, *wilson_interval(int(np.nansum(correct)), int(np.isfinite(correct).sum()))
-    error, freedom = _standard_error(correct, run_variance=0.0)
-    half = error * t.ppf(0.975, freedom)
-    return mean, float(max(mean - half, 0)), float(min(mean + half, 1))
+    if len(correct) == 1:
+        return float(correct.mean()), wilson_interval(int(correct.sum()), correct.size)
+    found = for_these_photos(correct, np.zeros(len(correct), int))
+    return float(correct.mean()), None if found is None else _within_0_and_1(found)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -90,43 +101,43 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
-def _standard_error(values: NDArray[np.float64], run_variance: float) -> tuple[float, float]:
-    """Compute the standard error of the mean of `values`, (runs, photos) with NaN, and its degrees of freedom.
+def _average_within(values: Floats, sets: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
+    """Average the runs of each set: (sets, photos), and the number of runs of each set."""
+    members = [values[sets == one] for one in np.unique(sets)]
+    return np.array([rows.mean(axis=0) for rows in members]), np.array([len(rows) for rows in members])
 
-    The variance is two-way clustered, Cameron, Gelbach & Miller (2011): V_groups + V_photos - V_cells, each with its
-    correction G / (G - 1). Groups are folds, whose runs share their training photos; with a single fold, runs. Degrees
-    of freedom are Satterthwaite's (1946), with V_groups as the only uncertain term, as photos are many. With several
-    folds, overlapping training sets add n_test / n_train × s², Nadeau & Bengio (2003): s² is the variance of the runs'
-    means, and the photos that a run did not test are taken as its training photos.
 
-    The variance is at least V_groups, V_photos, and that of two discordant photos, one in each direction: equal
-    predictions on few photos are no certainty. One run has no V_groups; its variance is V_photos + `run_variance`.
+def _estimate(averages: Floats, values: Floats, strata: NDArray[np.int64]) -> Estimate | None:
+    """Estimate the mean of `averages` with the two-way standard error of `values`, (rows, photos) with NaN.
+
+    Rows are independent draws within their stratum, and photos are drawn once for all. The variance is V_rows +
+    V_photos - V_cells, where V_cells is what both of the others contain (Cameron, Gelbach & Miller 2011), and at least
+    V_rows, V_photos, and that of two discordant photos, one in each direction: equal predictions on few photos are no
+    certainty. The degrees of freedom are Satterthwaite's (1946) with V_rows as the only uncertain term, as photos are
+    many.
     """
     tested = ~np.isnan(values)
-    fold = np.unique(np.packbits(tested, axis=1), axis=0, return_inverse=True)[1].ravel()  # same photos, same fold
-    folds = int(fold.max()) + 1
-    group = fold if folds > 1 else np.arange(len(fold))
-    member = np.arange(group.max() + 1)[:, None] == group  # (groups, runs)
-    residuals = np.where(tested, values - np.nanmean(values), 0.0)
-    photos, tests = _count_tested(values), int(tested.sum())
-    v_photos = max(_variance(residuals.sum(axis=0), photos, tests), 2 / photos**2)
-    if len(values) == 1:
-        return math.sqrt(v_photos + run_variance), photos - 1
-    per_cell = (member @ residuals)[member @ tested]  # summed over the seeds of a fold
-    v_groups = _variance(member @ residuals.sum(axis=1), len(member), tests)
-    v_cells = _variance(per_cell, len(per_cell), tests)
-    variance = max(v_groups + v_photos - v_cells, v_groups, v_photos)
-    freedom = (len(member) - 1) * (variance / max(v_groups, 1e-12)) ** 2
-    per_run = tests / len(values)
-    overlap = per_run / (photos - per_run) * np.nanmean(values, axis=1).var(ddof=1) if folds > 1 else 0.0
-    return math.sqrt(variance + overlap), min(freedom, photos - 1)
+    tests, photos = int(tested.sum()), int(tested.any(axis=0).sum())
+    within = np.unique(strata)
+    freedom = len(values) - len(within)
+    if freedom < MIN_FREEDOM or photos < 2:
+        return None
+    residuals, v_rows, v_cells = np.zeros_like(values), 0.0, 0.0
+    for stratum in within:
+        rows = strata == stratum
+        own = residuals[rows] = np.where(tested[rows], values[rows] - np.nanmean(values[rows]), 0.0)
+        runs = tested[rows].sum(axis=0)  # that tested each photo
+        centered = own - np.where(runs > 1, own.sum(axis=0) / np.maximum(runs, 1), 0.0) * tested[rows]
+        v_rows += len(own) / (len(own) - 1) * (own.sum(axis=1) ** 2).sum() / tests**2
+        v_cells += (
+            (centered**2).sum(axis=0) * np.where(runs > 1, runs / np.maximum(runs - 1, 1), 1.0)
+        ).sum() / tests**2
+    v_photos = max(photos / (photos - 1) * (residuals.sum(axis=0) ** 2).sum() / tests**2, 2 / photos**2)
+    variance = max(v_rows + v_photos - v_cells, v_rows, v_photos)
+    freedom = min(freedom * (variance / max(v_rows, 1e-12)) ** 2, photos - 1)
+    return Estimate(float(np.nanmean(averages)), math.sqrt(variance), freedom)
 
 
-def _variance(sums: NDArray[np.float64], clusters: int, tests: int) -> float:
-    """Compute the variance of a mean of `tests` values from its residuals, summed within each independent cluster."""
-    return float(clusters / (clusters - 1) * (sums**2).sum() / tests**2)
-
-
-def _count_tested(correct: NDArray[np.float64]) -> int:
-    """Count the photos that at least one run tested."""
-    return int((~np.isnan(correct)).any(axis=0).sum())
+def _within_0_and_1(found: Estimate) -> tuple[float, float]:
+    low, high = found.interval
+    return max(low, 0.0), min(high, 1.0)

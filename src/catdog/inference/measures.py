@@ -44,7 +44,7 @@ def measure_all(logits: Tensor, labels: Tensor, seeds: Sequence[int]) -> dict[st
     mean |= {name: fmean(values) for name, values in defined.items()}
     sd |= {name: stdev(values) for name, values in defined.items()}
     correct, ones = ((logits > 0) == (labels > 0.5)).double().numpy(), int(labels.sum())
-    mean["accuracy_interval"] = mean_accuracy(correct)[1:] if len(labels) > 1 else None
+    mean["accuracy_interval"] = mean_accuracy(correct)[1]
     if "roc_auc" in defined:
         between = sd["roc_auc"] ** 2 / len(nets)
         mean["roc_auc_interval"] = auc_interval(mean["roc_auc"], len(labels) - ones, ones, between)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from catdog.errors import InputError
 from catdog.files import OUTCOME
@@ -17,28 +19,57 @@ from catdog.training.run_folder import METRICS
 # Keys in which runs of one setting may differ, and model.image_size, which repeats data.image_size. All other keys,
 # except the loggers', define the setting.
 RUN_KEYS = (
-    "seed", "model.seed", "model.replicas", "data.fold", "data.split_seed", "data.shuffle_seed", "data.cache_dir",
-    "ckpt_path", "model.image_size",
+    "seed", "model.seed", "model.replicas", "data.fold", "data.split_seed", "data.shuffle_seed", "data.train_set",
+    "data.cache_dir", "ckpt_path", "model.image_size",
 )  # fmt: skip
-# Hardware keys: settings that differ only in one of these get no verdict on accuracy.
-MACHINE_KEYS = {"trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"}
+TRAINING_SET = ("split_seed", "fold", "train_set")  # what a run's training set depends on, within a setting
+RUN = (*TRAINING_SET, "seed", "shuffle_seed")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Runs that differ only in seed and split; each replica counts as a run."""
+    """Runs that differ only in seed and training set; each replica counts as a run."""
 
     keys: dict[str, str]  # the common configuration, flattened, with values as JSON
     net: str  # name of the network, with the keys that distinguish settings of the same name
+    photos: int  # training photos of the first finished run; without one the configured number, or 0
     epochs: int  # configured; if there is no such number, those of the first run, or 0
     accelerator: str  # of the first run: the one used, or the configured one if it did not finish
     runs: list[dict[str, Any]]  # records of finished runs, with `correct`: 1.0 or 0.0 for each test photo
     others: list[dict[str, Any]]  # records of skipped, interrupted and failed runs
 
+    @property
+    def label(self) -> str:
+        """Name the setting, such as "deep, 100 epochs, 1,600 training photos"."""
+        return f"{self.net}, {self.epochs} epoch{'s' * (self.epochs != 1)}, {self.photos:,} training photos"
+
+    @property
+    def primary(self) -> dict[str, Any] | None:
+        """Primary comparison that the study file names; see conf/study/."""
+        return next((run["config"].get("primary") for run in self.runs), None)
+
+    @property
+    def overlap(self) -> float:
+        """Test photos per training photo if training sets overlap, as those of folds do; 0 if they are disjoint."""
+        folds = {(run["split_seed"], run["fold"]) for run in self.runs}
+        return self.runs[0]["tested"] / self.photos if len(folds) > 1 else 0.0
+
     def correct(self) -> pd.DataFrame:
-        """Return 1.0 for correct, 0.0 for wrong: a row per run (seed, fold, split, order), a column per test photo."""
-        keys = ("seed", "fold", "split_seed", "shuffle_seed")
-        return pd.DataFrame({tuple(run[key] for key in keys): run["correct"] for run in self.runs}).T
+        """Return 1.0 for correct, 0.0 for wrong: a row per run, indexed by RUN, and a column per test photo.
+
+        A run that is there twice has one row.
+        """
+        frame = pd.DataFrame({tuple(run[key] for key in RUN): run["correct"] for run in self.runs}).T
+        return frame.rename_axis(RUN)
+
+    def matches(self, values: dict[str, Any]) -> bool:
+        """Tell whether the configuration has these values, by dotted key."""
+        return all(self.keys.get(key) == json.dumps(value) for key, value in values.items())
+
+
+def training_sets(runs: pd.Index) -> NDArray[np.int64]:
+    """Number the training set of each run, (runs,), from an index with the levels of TRAINING_SET."""
+    return pd.factorize(pd.MultiIndex.from_frame(runs.to_frame()[[*TRAINING_SET]]))[0]
 
 
 def collect(folders: Sequence[Path]) -> list[Setting]:
@@ -51,13 +82,17 @@ def collect(folders: Sequence[Path]) -> list[Setting]:
     for record in (record for folder in folders for record in _records(folder)):
         flat = pd.json_normalize(record["config"], sep=".").iloc[0].drop([*RUN_KEYS], errors="ignore").to_dict()
         values = {str(key): json.dumps(value, default=str) for key, value in flat.items()}
-        keys = {key: value for key, value in values.items() if not key.startswith("logger.")}
+        keys = {key: value for key, value in values.items() if not key.startswith(("logger.", "primary"))}
         setting = settings.setdefault(json.dumps(keys, sort_keys=True), _setting(keys, record))
         (setting.runs if record["status"] == "finished" else setting.others).append(record)
     if not settings:
         raise InputError(f"no {METRICS} of a run below {', '.join(map(str, folders))}")
-    named = [_with_label(setting, list(settings.values())) for setting in settings.values()]
-    return sorted(named, key=lambda s: (len(_hidden(s.keys) or ()), s.net, s.epochs, s.accelerator))
+    counted = [
+        replace(setting, photos=setting.runs[0]["photos"]["train"]) if setting.runs else setting
+        for setting in settings.values()
+    ]
+    named = [_with_label(setting, counted) for setting in counted]
+    return sorted(named, key=lambda s: (len(_hidden(s.keys) or ()), s.net, s.photos, s.epochs, s.accelerator))
 
 
 def differing(configurations: Sequence[dict[str, str]]) -> list[str]:
@@ -76,7 +111,8 @@ def _setting(keys: dict[str, str], record: dict[str, Any]) -> Setting:
     else:  # another kind of model
         net = record.get("net") or json.loads(keys.get("model._target_", '"model"')).rpartition(".")[2]
     epochs = json.loads(keys.get("trainer.max_epochs", "null")) or -1
-    return Setting(keys, net, epochs if epochs > 0 else record.get("epochs", 0), record["accelerator"], [], [])
+    photos = json.loads(keys.get("data.train_photos", "null")) or 0
+    return Setting(keys, net, photos, epochs if epochs > 0 else record.get("epochs", 0), record["accelerator"], [], [])
 
 
 def _hidden(keys: dict[str, str]) -> list[int] | None:
@@ -88,8 +124,8 @@ def _hidden(keys: dict[str, str]) -> list[int] | None:
 def _with_label(setting: Setting, settings: Sequence[Setting]) -> Setting:
     """Add to the net's name the values that distinguish this setting, except those that most namesakes share."""
 
-    def head(other: Setting) -> tuple[str, int, str]:
-        return other.net, other.epochs, other.accelerator
+    def head(other: Setting) -> tuple[str, int, str, str | None]:
+        return other.net, other.epochs, other.accelerator, other.keys.get("data.train_photos")
 
     namesakes = [other.keys for other in settings if head(other) == head(setting)]
     labels = []
@@ -111,7 +147,7 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
         if record["status"] != "finished":
             yield record
             continue
-        if not record.keys() >= {"replicas", "baseline"}:
+        if not record.keys() >= {"replicas", "train_set", "other_weights"}:
             raise InputError(f"'{run}' holds a run of an older catdog; run it again")
         table = pd.read_csv(run / "predictions.csv", keep_default_na=False, encoding_errors="surrogateescape")
         table["correct"] = ((table["probability"] > 0.5) == (table["label"] == 1)).astype(float)

@@ -1,37 +1,46 @@
 """Table of settings: accuracy with its interval, start of learning, speed."""
 
 import math
+import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from catdog.statistics import mean_accuracy
-from catdog.study.settings import Setting
+from catdog.statistics import for_any_photos, for_these_photos, wilson_interval
+from catdog.study.settings import TRAINING_SET, Setting, training_sets
 
 LEARNING = 0.95  # of the class entropy; learning is training loss below this for LASTING epochs
 LASTING = 3
+SETTLED, LOW = 30, 0.6  # after epoch 30, says the course note, validation accuracy rarely falls below 60 %
 KNOWN_TESTS = {"test/acc", "test/acc_interval", "test/acc_sd", "test/loss"}
-START = "start of learning at epoch [quartiles]"
+ACCURACY = "test accuracy [95 %]"
 COLUMNS = {
     "net": "{net}",
+    "training photos": "{photos:,}",
     "epochs": "{epochs}",
     "on": "{accelerator}",
     "runs": "{runs}",
+    "training sets": "{training_sets}",
     "hidden layers": "{depth}",
     "parameters": "{parameters:,}",
-    "seeds": "{seeds}",
-    "folds": "{folds}",
-    "test accuracy [95 %]": "{test_acc:.1%} [{test_acc_low:.1%}, {test_acc_high:.1%}]",
+    ACCURACY: "{test_acc:.1%} [{test_acc_low:.1%}, {test_acc_high:.1%}]",
+    "interval for": "{interval_for}",
     "validation": "{val_acc:.1%}",
+    "best validation [quartiles]": "{best:.1%} [{best_low:.1%}, {best_high:.1%}]",
+    "at epoch [quartiles]": "{best_epoch:.0f} [{best_epoch_low:.0f}, {best_epoch_high:.0f}]",
+    "start of learning at epoch [quartiles]": "{learning:.0f} [{learning_low:.0f}, {learning_high:.0f}]",
+    "epochs below 60 % after 30 [quartiles]": "{below:.0%} [{below_low:.0%}, {below_high:.0%}]",
     "train loss": "{train_loss:.3f}",
     "dead nets": "{dead_nets}",
-    START: "{learning:.0f} [{learning_low:.0f}, {learning_high:.0f}]",
     "s per epoch": "{seconds_per_epoch:.2f}",
     "photos per s": "{photos_per_second:,.0f}",
     "s in all": "{seconds:.0f}",
 }  # of the Markdown table: title and cell format; comparison.csv has the unrounded numbers
+HEAD = ("net", "training photos", "epochs", "on", "runs")  # columns of runs that did not finish
+BRIEF = ("net", "training photos", "epochs", "runs", ACCURACY)  # columns that a terminal shows
 
 
 def table(settings: Sequence[Setting]) -> list[dict[str, Any]]:
@@ -44,41 +53,79 @@ def table(settings: Sequence[Setting]) -> list[dict[str, Any]]:
     further = sorted(set.intersection(*tested) - KNOWN_TESTS) if tested else []
     rows: list[dict[str, Any]] = []
     for setting in settings:
-        head = {"net": setting.net, "epochs": setting.epochs, "accelerator": setting.accelerator}
+        head = {name: getattr(setting, name) for name in ("net", "photos", "epochs", "accelerator")}
         if setting.runs:
             rows.append(head | {"status": "finished"} | _numbers(setting, further))
-        outcomes = Counter(f"{other['status']}: {other['reason']}" for other in setting.others)
+        outcomes = Counter(
+            f"{other['status']}: {re.sub('[,;] got .*', '', other['reason'])}" for other in setting.others
+        )
         rows += [head | {"status": status, "runs": runs} for status, runs in outcomes.items()]
     return rows
 
 
 def _numbers(setting: Setting, further: Sequence[str]) -> dict[str, Any]:
     """Summarize the finished runs of a setting."""
-    runs, correct = setting.runs, setting.correct().to_numpy(dtype=float)
-    enough = correct.shape[1] > 1  # otherwise the module has no predict_step
-    accuracy, low, high = mean_accuracy(correct) if enough else (_mean(runs, "test/acc"), np.nan, np.nan)
-    starts = [start_of_learning(run["history"], run["baseline"]["train"]) for run in runs]
-    learning_low, learning, learning_high = np.percentile(starts, [25, 50, 75], method="inverted_cdf")
+    runs = setting.runs
+    accuracy, (low, high), population = accuracy_interval(setting)
     return {
         "depth": runs[0]["depth"],
         "parameters": runs[0]["parameters"],
         "runs": len(runs),
-        "seeds": len({run["seed"] for run in runs}),
-        "folds": len({run["fold"] for run in runs}),
+        "training_sets": len({tuple(run[key] for key in TRAINING_SET) for run in runs}),
         "test_acc": accuracy,
         "test_acc_low": low,
         "test_acc_high": high,
+        "interval_for": population,
         "val_acc": _mean(runs, "val/acc"),
         **{key.replace("/", "_"): _mean(runs, key) for key in further},
+        **_quartiles("best", [accuracy for _, accuracy in map(_best_epoch, runs)]),
+        **_quartiles("best_epoch", [epoch for epoch, _ in map(_best_epoch, runs)]),
+        **_quartiles("learning", [start_of_learning(run["history"], run["baseline"]["train"]) for run in runs]),
+        **_quartiles("below", [_share_below(run) for run in runs]),
         "train_loss": _mean([run["history"][-1] for run in runs], "train/loss"),
         "dead_nets": sum(run.get("val/dead", 0) > 0 for run in runs),
-        "learning": learning,
-        "learning_low": learning_low,
-        "learning_high": learning_high,
         "seconds_per_epoch": _mean(runs, "seconds_per_epoch"),
         "photos_per_second": runs[0]["photos"]["train"] / _mean(runs, "seconds_per_epoch"),
         "seconds": float(sum(run["seconds"] for run in runs)),
     }
+
+
+def accuracy_interval(setting: Setting) -> tuple[float, tuple[float, float], str]:
+    """Compute a setting's mean test accuracy, its 95 % interval, and the population for which the interval holds.
+
+    Without predictions, or with too few runs, the ends of the interval are NaN.
+    """
+    correct = setting.correct()
+    values, sets, mean = correct.to_numpy(dtype=float), training_sets(correct.index), _mean(setting.runs, "test/acc")
+    if values.size and len(values) == 1:
+        return mean, wilson_interval(int(np.nansum(values)), int(np.isfinite(values).sum())), "this very net"
+    if found := for_any_photos(values, sets, setting.overlap):
+        return found.mean, found.interval, "any training photos"
+    if found := for_these_photos(values, sets):
+        return found.mean, found.interval, "these training photos"
+    return mean, (np.nan, np.nan), "too few runs"
+
+
+def validation(run: dict[str, Any]) -> list[tuple[float, float]]:
+    """List a run's epochs that have a validation accuracy, with that accuracy."""
+    return [(row["epoch"], row["val/acc"]) for row in run["history"] if "val/acc" in row]
+
+
+def _best_epoch(run: dict[str, Any]) -> tuple[float, float]:
+    """Find the first epoch with the largest validation accuracy, and that accuracy; NaN without validation."""
+    return max(validation(run), key=lambda row: row[1], default=(np.nan, np.nan))
+
+
+def _share_below(run: dict[str, Any]) -> float:
+    """Compute the share of epochs after SETTLED with a validation accuracy below LOW; NaN if there are none."""
+    late = [accuracy < LOW for epoch, accuracy in validation(run) if epoch > SETTLED]
+    return float(np.mean(late)) if late else np.nan
+
+
+def _quartiles(name: str, values: Sequence[float]) -> dict[str, float]:
+    """Compute median and quartiles of single runs, as values that occur; infinity counts as the largest."""
+    low, median, high = np.percentile(values, [25, 50, 75], method="inverted_cdf")
+    return {name: median, f"{name}_low": low, f"{name}_high": high}
 
 
 def start_of_learning(history: Sequence[dict[str, Any]], majority: float) -> float:
@@ -99,17 +146,33 @@ def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
     names = {name for row in rows for name in row}
     further = sorted(name for name in names if name.startswith("test_") and not name.startswith("test_acc"))
     columns = COLUMNS | {name.replace("_", " ", 1): f"{{{name}:.3f}}" for name in further}
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for row in rows:
-        if row["status"] == "finished":
-            start = COLUMNS[START].format_map(row).replace("inf", "never")
-            cells = [start if title == START else cell.format_map(row) for title, cell in columns.items()]
-        else:
-            cells = [str(row[name]) for name in ("net", "epochs", "accelerator", "runs", "status")]
-            cells += [""] * (len(columns) - len(cells))
-        shown = ("–" if cell.startswith("nan") else cell.replace(" [nan%, nan%]", "") for cell in cells)
-        lines.append(f"| {' | '.join(shown)} |")
-    return "\n".join(lines) + "\n"
+    lines = [list(columns), ["---"] * len(columns), *(_cells(row, columns) for row in rows)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def to_text(rows: Sequence[dict[str, Any]], width: int = 80) -> str:
+    """Format the columns of BRIEF for a terminal of this width; a net's name that is too long is cut."""
+    columns = {title: COLUMNS[title] for title in BRIEF}
+    lines = [list(BRIEF), *([cell.partition(": ")[0] for cell in _cells(row, columns)] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    most = width - sum(widths[1:]) - 2 * (len(widths) - 1)
+    return "".join(
+        f"{textwrap.shorten(net, most, placeholder='…'):{min(most, widths[0])}}  "
+        + "  ".join(f"{cell:>{size}}" for cell, size in zip(cells, widths[1:], strict=True))
+        + "\n"
+        for net, *cells in lines
+    )
+
+
+def _cells(row: dict[str, Any], columns: dict[str, str]) -> list[str]:
+    """Format a row's cells; runs that did not finish have their outcome in place of the accuracy."""
+    if row["status"] != "finished":
+        return [
+            row["status"] if title == ACCURACY else form.format_map(row) if title in HEAD else ""
+            for title, form in columns.items()
+        ]
+    cells = (re.sub(r"\bnan%?", "–", form.format_map(row)) for form in columns.values())
+    return [re.sub(r"\binf\b", "never", cell.replace(" [–, –]", "")) for cell in cells]
 
 
 def _mean(runs: Iterable[dict[str, Any]], key: str) -> float:

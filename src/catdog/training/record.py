@@ -83,7 +83,7 @@ def summarize(
         "baseline": {name: 0.5 + abs(part.labels.mean().item() - 0.5) for name, part in parts.items()},
         **_means(replicas),
         "test/acc_sd": stdev(replica["test/acc"] for replica in replicas) if len(seeds) > 1 else None,
-        "test/acc_interval": mean_accuracy(correct)[1:] if correct.size else None,
+        "test/acc_interval": mean_accuracy(correct)[1] if correct.size else None,
         "weights": predicted[0].weights,
         "other_weights": [_other_result(data, history, own) for own in predicted[1:] if correct.size],
         "seconds_per_epoch": median(row["seconds"] for row in history if "seconds" in row),
@@ -101,7 +101,7 @@ def _correct(data: CatDogDataModule, predicted: Predicted) -> NDArray[np.float64
 
 def _other_result(data: CatDogDataModule, history: Sequence[dict[str, Any]], predicted: Predicted) -> dict[str, Any]:
     """Summarize the predictions with weights other than the tested ones."""
-    accuracy, *interval = mean_accuracy(_correct(data, predicted))
+    accuracy, interval = mean_accuracy(_correct(data, predicted))
     epochs = [_training_result(number, history, step)["tested_epoch"] for number, step in enumerate(predicted.steps)]
     return {"weights": predicted.weights, "epochs": epochs, "test/acc": accuracy, "test/acc_interval": interval}
 

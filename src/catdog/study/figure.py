@@ -1,0 +1,122 @@
+"""Figure of a study: test accuracies with intervals, and learning curves."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter, ScalarFormatter
+
+from catdog.study.settings import Setting
+from catdog.study.table import accuracy_interval, validation
+from catdog.study.verdict import Verdict
+
+MAX_CURVES = 8  # more are no longer told apart
+MIN_GAP = 0.045  # between labels, as a fraction of the axes' height
+
+
+def comparison(settings: Sequence[Setting], primary: Sequence[Verdict]) -> Figure:
+    """Draw test accuracies on the left, validation accuracies on the right, the primary verdict as the title.
+
+    Left: a row per setting with its 95 % interval, those of the primary comparison on top; if the settings differ in
+    the number of training photos, accuracy against photos instead, a line per net. Right: mean over runs and a band of
+    ±1 standard error, a line per net.
+    """
+    finished = [setting for setting in settings if setting.runs]
+    first = [side for verdict in primary for side in (verdict.first, verdict.second)]
+    several_sizes = len({(setting.net, setting.photos) for setting in finished}) > len({s.net for s in finished})
+    rows = [*first, *(setting for setting in finished if not any(setting is other for other in first))]
+    height = 5.0 if several_sizes else max(4.5, 1.2 + 0.34 * len(rows))
+    figure = Figure(figsize=(13, height), layout="constrained")
+    if primary:
+        figure.suptitle("\n".join(textwrap.fill(verdict.brief, 110) for verdict in primary), weight="bold")
+    left, right = figure.subplots(1, 2)
+    nets = list(dict.fromkeys(setting.net for setting in finished))
+    colors = {net: f"C{number % 10}" for number, net in enumerate(nets)}
+    baseline = float(np.mean([run["baseline"]["test"] for setting in finished for run in setting.runs]))
+    longest = first or [s for s in finished if s.epochs == max(other.epochs for other in finished)]
+    if several_sizes:
+        _plot_sizes(left, [s for s in finished if s.epochs == longest[0].epochs], colors)
+    else:
+        _plot_rows(left, rows, colors)
+    _plot_curves(right, _longest(finished, longest[0].photos), colors)
+    for axes, draw in ((left, left.axhline if several_sizes else left.axvline), (right, right.axhline)):
+        axes.legend(handles=[draw(baseline, color="gray", linestyle="--", label=f"majority class {baseline:.1%}")])
+    return figure
+
+
+def _plot_rows(axes: Axes, rows: Sequence[Setting], colors: dict[str, str]) -> None:
+    """Draw a forest plot."""
+    populations = []
+    for height, setting in enumerate(reversed(rows)):
+        accuracy, ends, population = accuracy_interval(setting)
+        populations.append(population)
+        axes.plot(ends, [height, height], color=colors[setting.net], linewidth=2)
+        axes.plot(accuracy, height, "o", color=colors[setting.net])
+    axes.set_yticks(range(len(rows)), [f"{setting.net}, {setting.epochs} epochs" for setting in reversed(rows)])
+    axes.set(
+        title="Test accuracy, with 95 % intervals", xlabel=f"accuracy (intervals for {' or '.join(set(populations))})"
+    )
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.grid(axis="x", alpha=0.3)
+
+
+def _plot_sizes(axes: Axes, settings: Sequence[Setting], colors: dict[str, str]) -> None:
+    """Plot test accuracy against the number of training photos, on a log scale."""
+    ends = []
+    for net in dict.fromkeys(setting.net for setting in settings):
+        own = sorted((setting for setting in settings if setting.net == net), key=lambda setting: setting.photos)
+        accuracies, intervals, _ = zip(*(accuracy_interval(setting) for setting in own), strict=True)
+        photos, spread = [setting.photos for setting in own], np.abs(np.transpose(intervals) - accuracies)
+        axes.errorbar(photos, accuracies, spread, color=colors[net], marker="o", capsize=3)
+        ends.append((photos[-1], accuracies[-1], net, colors[net]))
+    _label(axes, ends)
+    axes.set_xscale("log")
+    axes.set_xticks(sorted({setting.photos for setting in settings}), minor=False)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.minorticks_off()
+    axes.set(title=f"Test accuracy after {settings[0].epochs} epochs, with 95 % intervals")
+    axes.set(xlabel="training photos (log scale)", ylabel="accuracy")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.grid(alpha=0.3)
+
+
+def _longest(settings: Sequence[Setting], photos: int) -> list[Setting]:
+    """Select each net's setting with the most epochs, among those with this number of training photos."""
+    longest: dict[str, Setting] = {}
+    for setting in settings:
+        if setting.photos == photos and setting.epochs >= longest.get(setting.net, setting).epochs:
+            longest[setting.net] = setting
+    return list(longest.values())[:MAX_CURVES]
+
+
+def _plot_curves(axes: Axes, settings: Sequence[Setting], colors: dict[str, str]) -> None:
+    """Plot validation accuracy against epochs: mean over runs, band of ±1 standard error."""
+    ends = []
+    for setting in settings:
+        histories = [dict(validation(run)) for run in setting.runs]
+        epochs = sorted(set.intersection(*map(set, histories)))
+        if not epochs:
+            continue
+        values = np.array([[history[epoch] for epoch in epochs] for history in histories])
+        mean, error = values.mean(axis=0), values.std(axis=0) / max(len(values) - 1, 1) ** 0.5
+        axes.plot(epochs, mean, color=colors[setting.net], marker="o" if len(epochs) == 1 else "")
+        axes.fill_between(epochs, mean - error, mean + error, color=colors[setting.net], alpha=0.2, linewidth=0)
+        ends.append((epochs[-1], float(mean[-1]), setting.net, colors[setting.net]))
+    _label(axes, ends)
+    photos = f", {settings[0].photos:,} training photos" if settings else ""
+    axes.set(title=f"Validation accuracy ±1 standard error{photos}", xlabel="epoch", ylabel="accuracy")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.grid(alpha=0.3)
+
+
+def _label(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write each line's name, in its color, right of its end; close ones are moved apart."""
+    low, high = axes.get_ylim()
+    height = -np.inf
+    for x, y, name, color in sorted(ends, key=lambda end: end[1]):
+        height = max(y, height + MIN_GAP * (high - low))
+        place: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "annotation_clip": False}
+        axes.annotate(textwrap.shorten(name, 28, placeholder="…"), (x, height), va="center", color=color, **place)

@@ -1,0 +1,163 @@
+"""Verdict: tested difference between two settings."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from catdog.statistics import Estimate, for_any_photos, for_these_photos, holm
+from catdog.study.settings import Setting, differing, training_sets
+
+MAX_PAIRS = 200
+# Settings that differ only in one of these get no verdict: hardware should not change the accuracy, and runs on
+# different numbers of photos have no common training set.
+UNTESTED_KEYS = {
+    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "data.train_photos",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Difference between two settings, and what it says about training photos."""
+
+    first: Setting
+    second: Setting
+    key: str  # configuration key in which they differ
+    mean: float  # of the accuracies' difference, over all pairs of runs
+    these: Estimate | None  # for these training photos; None if there are too few runs
+    others: Estimate | None  # for any training photos of this kind; None if there are too few training sets
+    pairs: int  # pairs of runs
+    sets: int  # training sets
+    photos: int  # test photos
+    remarks: tuple[str, ...]  # on the pairing of runs, one sentence each
+    comparisons: int = 1  # among which the p-value is corrected (Holm)
+    p_value: float = np.nan  # corrected; NaN if undecided
+
+    @property
+    def tested(self) -> Estimate | None:
+        """Estimate that the verdict rests on: for any training photos if there is one, else for these."""
+        return self.others or self.these
+
+    @property
+    def subject(self) -> str:
+        """Name the comparison, such as "deep against shallow, 100 epochs, 1,600 training photos"."""
+        if self.key == "trainer.max_epochs":
+            return self.second.label.replace(", ", f", {self.first.epochs} against ", 1)
+        return f"{self.first.net} against {self.second.label}"
+
+    @property
+    def word(self) -> str:
+        """Say whether the first setting is "better" or "worse", or that the difference is undecided or not found."""
+        if self.tested is None:
+            return "undecided"
+        return "no difference found" if self.p_value >= 0.05 else "better" if self.mean > 0 else "worse"
+
+    @property
+    def brief(self) -> str:
+        """Format the verdict in one line, with the interval that it rests on."""
+        found = f" {interval(self.tested)}" if self.tested else ""
+        return f"{self.subject}: {self.word}, {points(self.mean)} points{found}"
+
+    def __str__(self) -> str:
+        """Format the verdict as sentences."""
+        start = f"{self.subject}: {self.word}, {points(self.mean)} points"
+        if self.tested is None:
+            return f"{start}; {_count(self.pairs, 'pair')} of runs cannot show what is chance."
+        populations = {"any": self.others, "these": self.these}
+        answers = [f"{interval(found)} for {name} training photos" for name, found in populations.items() if found]
+        detectable = points(self.tested.detectable(self.comparisons))
+        text = (
+            f"{start} {' and '.join(answers)}, p = {self.p_value:.2g}. With {_count(self.sets, 'training set')}, "
+            f"{_count(self.pairs, 'pair')} of runs and {self.photos:,} test photos, a true difference of {detectable} "
+            "points would be detected in 80 % of such studies."
+        )
+        return text if self.others else f"{text} Too few training sets to speak of others."
+
+
+def verdicts(settings: Sequence[Setting]) -> tuple[list[Verdict], list[Verdict]]:
+    """Test each pair of settings that differ in a single key, such as hidden widths or epochs.
+
+    Returns the primary comparison, if the settings' configurations name one, which is tested alone, and all others,
+    which share their level (Holm); more than MAX_PAIRS of them are left out.
+    """
+    primary: list[tuple[Setting, Setting, str]] = []
+    rest: list[tuple[Setting, Setting, str]] = []
+    for second, first in combinations([setting for setting in settings if setting.runs], 2):
+        keys = differing([first.keys, second.keys])
+        if len(keys) == 1 and not UNTESTED_KEYS & set(keys):
+            pair = (second, first) if _is_primary(second, first) else (first, second)
+            (primary if _is_primary(*pair) else rest).append((*pair, keys[0]))
+    rest.sort(key=lambda pair: pair[2] != "model.hidden")  # between nets first
+    if len(rest) > MAX_PAIRS:
+        rest.clear()
+    return _corrected([_compare(*pair) for pair in primary]), _corrected([_compare(*pair) for pair in rest])
+
+
+def _is_primary(first: Setting, second: Setting) -> bool:
+    named = first.primary
+    if not named:
+        return False
+    sides = ((first, named["first"]), (second, named["second"]))
+    return all(setting.matches(values | named.get("both", {})) for setting, values in sides)
+
+
+def _corrected(family: Sequence[Verdict]) -> list[Verdict]:
+    """Correct the p-values of a family of comparisons."""
+    p_values = [verdict.tested.p_value for verdict in family if verdict.tested]
+    corrected = iter(holm(p_values))
+    return [
+        replace(verdict, comparisons=len(p_values), p_value=next(corrected)) if verdict.tested else verdict
+        for verdict in family
+    ]
+
+
+def _compare(first: Setting, second: Setting, key: str) -> Verdict:
+    """Estimate the difference from the runs that both settings have on the same training set with the same seed."""
+    one, other = first.correct(), second.correct()
+    by_seed = [frame.droplevel("shuffle_seed") for frame in (one, other)]
+    reordered = 0  # pairs of runs whose training order differs
+    if all(frame.index.is_unique for frame in by_seed):
+        reordered = len(by_seed[0].index.intersection(by_seed[1].index)) - len(one.index.intersection(other.index))
+        one, other = by_seed
+    runs, photos = one.index.intersection(other.index), one.columns.intersection(other.columns)
+    values = one.loc[runs, photos].to_numpy(dtype=float) - other.loc[runs, photos].to_numpy(dtype=float)
+    sets = training_sets(runs)
+    estimable = min(values.shape) > 0
+    return Verdict(
+        first, second, key,
+        mean=float(np.nanmean(values)) if estimable else np.nan,
+        these=for_these_photos(values, sets) if estimable else None,
+        others=for_any_photos(values, sets, first.overlap) if estimable else None,
+        pairs=len(runs), sets=len(set(sets)), photos=len(photos),
+        remarks=tuple(_remarks(first, second, len(runs), reordered)),
+    )  # fmt: skip
+
+
+def _remarks(first: Setting, second: Setting, pairs: int, reordered: int) -> Iterator[str]:
+    """Yield a sentence for each of: runs that are there twice, runs without a partner, runs in another order."""
+    for setting, other in ((first, second), (second, first)):
+        different = len(setting.correct())
+        if twice := len(setting.runs) - different:
+            yield f"{setting.label}: {_count(twice, 'run')} there twice, counted once."
+        if alone := different - pairs:
+            yield (
+                f"{setting.label}: {_count(alone, 'run')} without a partner of the same seed and training set in "
+                f"{other.label}, left out of that comparison."
+            )
+    if reordered:
+        yield f"{first.label} and {second.label}: {_count(reordered, 'pair')} of runs differ in data.shuffle_seed."
+
+
+def interval(estimate: Estimate) -> str:
+    """Format a 95 % interval in percentage points."""
+    return "[{}, {}]".format(*map(points, estimate.interval))
+
+
+def points(share: float) -> str:
+    """Format a fraction in percentage points."""
+    return f"{100 * share:.1f}".replace("-", "−")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
