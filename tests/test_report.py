@@ -16,7 +16,7 @@ from PIL import Image
 
 from catdog.errors import InputError
 from catdog.statistics import for_these_photos, holm
-from catdog.study import report
+from catdog.study import figure, report
 from catdog.study.settings import collect
 from catdog.study.table import start_of_learning
 
@@ -335,8 +335,38 @@ def test_the_report_is_saved(study: Path, tmp_path: Path) -> None:
     assert len(rows) == 5
     text = (tmp_path / "out/comparison.md").read_text()
     assert "| deep against shallow, 6 epochs, 320 training photos | " in text
-    with Image.open(tmp_path / "out/comparison.png") as figure:
-        assert figure.width > 1000
+    with Image.open(tmp_path / "out/comparison.png") as picture:
+        assert picture.width > 1000
+
+
+def test_the_figure_has_the_primary_comparison_on_top_and_the_longest_run_of_each_net(study: Path) -> None:
+    for path in study.glob("*/metrics.json"):
+        change(path, lambda run: run["config"].update(primary=PRIMARY))
+    comparison = report.compare([study])
+    drawn = figure.comparison(comparison.settings, comparison.primary)
+    assert drawn.get_suptitle() == comparison.primary[0].brief
+    left, right = drawn.axes
+    names = [label.get_text() for label in left.get_yticklabels()][::-1]
+    assert names == ["deep, 6 epochs", "shallow, 6 epochs", "shallow, 2 epochs", "deep, 2 epochs"]
+    assert [text.get_text() for text in right.texts] == ["shallow", "deep"]
+    assert [len(line.get_xdata()) for line in right.lines[:2]] == [6, 6]  # type: ignore[arg-type]
+
+
+def test_accuracy_is_drawn_against_the_number_of_training_photos(tmp_path: Path) -> None:
+    for number, photos in enumerate((100, 400, 1600)):
+        for seed in range(3):
+            folder = tmp_path / f"{number}-{seed}"
+            save_run(folder, [4], 2, seed, np.arange(len(PHOTOS)) >= 20 - 5 * number)
+            change(folder / "metrics.json", lambda run, photos=photos: run["photos"].update(train=photos))  # type: ignore[misc]
+            change(folder / "metrics.json", partial(put, key="train_photos", value=photos))
+    comparison = report.compare([tmp_path])
+    assert [(setting.net, setting.photos) for setting in comparison.settings] == [
+        ("shallow", 100), ("shallow", 400), ("shallow", 1600),
+    ]  # fmt: skip
+    assert comparison.exploratory == []  # they have no training set in common
+    left, _ = figure.comparison(comparison.settings, []).axes
+    assert left.get_xscale() == "log"
+    assert left.lines[0].get_xydata() == pytest.approx(np.array([[100, 0.5], [400, 0.625], [1600, 0.75]]))
 
 
 @pytest.mark.parametrize(

@@ -119,4 +119,4 @@ def _label(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
     for x, y, name, color in sorted(ends, key=lambda end: end[1]):
         height = max(y, height + MIN_GAP * (high - low))
         place: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "annotation_clip": False}
-        axes.annotate(textwrap.shorten(name, 28, placeholder="…"), (x, height), va="center", color=color, **place)
+        axes.annotate(name if len(name) < 28 else f"{name[:26]}…", (x, height), va="center", color=color, **place)

@@ -35,6 +35,8 @@ class Report:
     def notes(self) -> list[str]:
         """Sentences on what the verdicts rest on."""
         notes = [remark for verdict in (*self.primary, *self.exploratory) for remark in verdict.remarks]
+        if any(row.get("interval_for") == "this very net" for row in self.rows):
+            notes.append("The interval of a single run is that of this very net, on other photos of this kind.")
         if any(run["replicas"] > 1 for setting in self.settings for run in setting.runs):
             notes.append("Replicas count as seeds: they differ in initial weights, but share the batch order.")
         return list(dict.fromkeys(notes))

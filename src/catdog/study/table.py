@@ -2,7 +2,6 @@
 
 import math
 import re
-import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -157,7 +156,7 @@ def to_text(rows: Sequence[dict[str, Any]], width: int = 80) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     most = width - sum(widths[1:]) - 2 * (len(widths) - 1)
     return "".join(
-        f"{textwrap.shorten(net, most, placeholder='…'):{min(most, widths[0])}}  "
+        f"{net if len(net) <= most else net[: most - 1] + '…':{min(most, widths[0])}}  "
         + "  ".join(f"{cell:>{size}}" for cell, size in zip(cells, widths[1:], strict=True))
         + "\n"
         for net, *cells in lines
