@@ -239,7 +239,7 @@ def test_replicas_count_as_seeds_and_the_report_says_what_they_share(tmp_path: P
     assert first["seconds"].tolist() == pytest.approx([10, 10])
     assert first["photos_per_second"].tolist() == pytest.approx([1920, 1920])  # of all replicas
     assert together.exploratory[0].these == apart.exploratory[0].these
-    sentence = "Replicas count as seeds: they differ in initial weights, but share the batch order."
+    sentence = report.REPLICAS
     assert sentence in str(together)
     assert sentence not in str(apart)
 

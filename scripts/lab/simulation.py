@@ -1,240 +1,199 @@
-"""Checks `catdog.statistics.paired_difference` on studies whose true difference is known; prints markdown tables.
+"""Checks both answers of `catdog.statistics` on drawn studies whose true difference is known; prints markdown tables.
 
-`python scripts/lab/simulation.py` takes some minutes; `docs/statistics.md` tells the model and its sizes.
+`python scripts/lab/simulation.py` takes some minutes; `docs/statistics.md` explains the designs. `--null FOLDER` checks
+them on real runs of one net instead, whose replicas it splits at random into two settings.
 """
 
 import argparse
+import json
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import scipy
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.special import expit
-from scipy.stats import norm, t
+from scipy.stats import norm
 
-from catdog.statistics import paired_difference
+from catdog.statistics import Estimate, for_any_photos, for_these_photos
 
 Floats = NDArray[np.float64]
-Method = Callable[[Floats, Floats], tuple[float, ...]]  # both nets' matrices to the interval's ends
-Row = dict[str, str]  # a line of a table: column → cell
-ACCURACY = 0.605
-DIFFERENCES = (0.01, 0.02, 0.03, 0.05, 0.08)
-METHOD_COLUMNS = ("false alarms %", "mean width")
-
-
-@dataclass(frozen=True)
-class Effects:
-    """Standard deviations on the logit scale of what makes a photo's prediction right or wrong.
-
-    At accuracy 0.605 an effect of 0.15 that all photos share moves the accuracy by 0.02.
-    """
-
-    photo: float = 2.1  # difficulty of a photo, the same for both nets
-    photo_net: float = 1.2  # difficulty of a photo for one net; the rest of each photo and run is a coin with that bias
-    run: float = 0.15  # initial weights and order of batches, per net and run
-    training: float = 0.10  # training photos, per net; and once more the same for both nets
-    overlap: float = 8 / 9  # correlation of the training effects of two folds: share of their training photos in common
-
-
-ASSUMED = Effects()
+Sets = NDArray[np.int64]
+Answer = Callable[[Floats, Sets], Estimate | None]
+# A prediction is correct if its score is above 0. Scores are normal with variance 1, which consists of the difficulty
+# of a photo for both nets, that for one net, and chance; half of the second is drawn anew with the training set.
+ACCURACY, PHOTO, PHOTO_NET = 0.605, 0.59, 0.07
+POINT = 0.01 / norm.pdf(norm.ppf(ACCURACY))  # shift of the score that moves the accuracy by one point
+WEIGHTS, ORDER, TRAINING = 0.92, 0.4, 0.5  # standard deviations of effects per net in points: seeds are the first two
+TRAINING_BOUND = 1.3  # upper bound of the last
+FOLDS_SHARE = 7 / 9  # of their training photos, on average: of eight folds neighbours share seven, others six
+OVERLAP = 200 / 1600  # test photos over training photos of a fold
+DIFFERENCES = (0.0, 0.01, 0.02, 0.04)
 
 
 @dataclass(frozen=True)
 class Design:
-    """A study: `folds` test sets of `photos` each, `seeds` runs on each.
+    """Study of two nets: `sets` training sets, `replicas` runs on each, and `photos` test photos.
 
-    With one fold the true difference is that of nets trained on this fold's training photos, unless `new_training`.
+    Folds test `photos` each, others all the same ones. Replicas share their order of batches, seeds have one each.
     """
 
-    name: str
-    folds: int
-    seeds: int
-    photos: int = 200
-    new_training: bool = False
+    sets: int
+    replicas: int
+    photos: int
+    folds: bool = False
+    seeds: bool = False
+    training: float = TRAINING
+    order: float = ORDER
 
-    def training(self, effects: Effects) -> float:
-        """The net's own training-set effect as far as the true difference is a mean over it."""
-        return effects.training if self.folds > 1 or self.new_training else 0.0
-
-
-DESIGNS = (
-    Design("one split, 1 seed", 1, 1),
-    Design("one split, 2 seeds", 1, 2),
-    Design("one split, 5 seeds", 1, 5),
-    Design("one split, 10 seeds", 1, 10),
-    Design("ten folds, 1 seed each", 10, 1),
-    Design("ten folds, 3 seeds each", 10, 3),
-)
+    def __str__(self) -> str:
+        sets, runs = "fold" if self.folds else "set", "seed" if self.seeds else "replica"
+        counts = f"{self.sets} {sets}{'s' * (self.sets > 1)} × {self.replicas} {runs}{'s' * (self.replicas > 1)}"
+        return f"{counts}, {self.photos:,} photos{' each' * self.folds}"
 
 
-def base_logit(accuracy: float, design: Design, effects: Effects) -> float:
-    """Find the constant that gives a net this expected accuracy."""
-    spread = math.hypot(effects.photo, effects.photo_net, effects.run, effects.training, design.training(effects))
-    nodes, weights = np.polynomial.hermite_e.hermegauss(61)  # over standard normal effects
-    shares = weights / weights.sum()
-    return float(brentq(lambda base: float(expit(base + spread * nodes) @ shares) - accuracy, -10, 10))
+SEEDS = [Design(1, 5, 200, seeds=True), Design(1, 10, 200, seeds=True), Design(1, 10, 1600, seeds=True)]
+SETS = [Design(sets, replicas, 1600) for sets in (3, 8) for replicas in (4, 8)]
+FOLDS = [Design(sets, 1, 200, folds=True, seeds=True) for sets in (5, 10)] + [Design(10, 8, 200, folds=True)]
 
 
-def draw(design: Design, difference: float, studies: int, rng: np.random.Generator, effects: Effects) -> Floats:
-    """Correctness of both nets, (studies, 2 nets, runs, photos), where net 0 is better by `difference`.
+def draw(design: Design, difference: float, fixed: bool, studies: int, rng: np.random.Generator) -> NDArray[np.bool]:
+    """Draw the correctness of both nets (studies, 2 nets, sets, replicas, photos); net 0 is better by `difference`.
 
-    Runs are folds × seeds; photos are those of all folds, NaN outside a run's own.
+    It is better over all training sets, or over those of each study if these are `fixed`: then their effects sum to 0.
     """
-    folds, seeds, photos = design.folds, design.seeds, design.photos
-    base = [base_logit(ACCURACY + sign * difference / 2, design, effects) for sign in (1, -1)]
-    logits = np.reshape(base, (2, 1, 1, 1)) + rng.normal(0, effects.photo, (studies, 1, folds, 1, photos))
-    logits = logits + rng.normal(0, effects.photo_net, (studies, 2, folds, 1, photos))
-    for nets, size in ((1, effects.training), (2, design.training(effects))):
-        logits += rng.normal(0, size * math.sqrt(effects.overlap), (studies, nets, 1, 1, 1))
-        logits += rng.normal(0, size * math.sqrt(1 - effects.overlap), (studies, nets, folds, 1, 1))
-    logits = logits + rng.normal(0, effects.run, (studies, 2, folds, seeds, 1))
-    correct = rng.random(logits.shape) < expit(logits)
-    own_fold = np.eye(folds, dtype=bool)[:, None, :, None]
-    return np.where(own_fold, correct[..., None, :], np.nan).reshape(studies, 2, folds * seeds, folds * photos)
+    sets, replicas = design.sets, design.replicas
+    photos = (sets if design.folds else 1, 1, design.photos)
+    shared = FOLDS_SHARE if design.folds else 0.0
+
+    def effects(variance: float, *shape: int) -> NDArray[np.float32]:
+        return np.float32(math.sqrt(variance)) * rng.standard_normal((studies, *shape), dtype=np.float32)
+
+    training = effects(shared * design.training**2, 2, 1) + effects((1 - shared) * design.training**2, 2, sets)
+    training -= training.mean(axis=2, keepdims=True) if fixed else 0
+    order = effects(design.order**2, 2, sets, replicas if design.seeds else 1)
+    runs = np.float32(POINT) * (training[..., None] + order + effects(WEIGHTS**2, 2, sets, replicas))
+    runs += norm.ppf(ACCURACY + np.reshape([difference, -difference], (2, 1, 1)) / 2)
+    scores = effects(1 - PHOTO - PHOTO_NET, 2, sets, replicas, design.photos)
+    scores += effects(PHOTO, 1, *photos) + effects(PHOTO_NET / 2, 2, *photos)
+    scores += effects(PHOTO_NET / 2, 2, sets, 1, design.photos) + runs[..., None]
+    return scores > 0
 
 
-def chosen(a: Floats, b: Floats) -> tuple[float, float, float]:
-    """The project's interval, and the minimum detectable difference."""
-    result = paired_difference(a, b)
-    return result.low, result.high, result.detectable
+def matrix(study: NDArray[np.bool], folds: bool) -> tuple[Floats, Sets]:
+    """Lay out the difference of both nets' correctness as (runs, photos), NaN outside a run's own fold."""
+    values = study[0].astype(float) - study[1]
+    sets, replicas, _ = values.shape
+    if folds:
+        values = np.where(np.eye(sets, dtype=bool)[:, None, :, None], values[:, :, None], np.nan)
+    return values.reshape(sets * replicas, -1), np.repeat(np.arange(sets), replicas)
 
 
-def pooled(a: Floats, b: Floats) -> tuple[float, float]:
-    """Count every test of a photo as independent."""
-    difference = (a - b)[~np.isnan(a)]
-    half = norm.ppf(0.975) * difference.std(ddof=1) / math.sqrt(difference.size)
-    return difference.mean() - half, difference.mean() + half
-
-
-def paired_t(a: Floats, b: Floats, training: float = 0) -> tuple[float, float]:
-    """Student's t over the runs' differences; Nadeau and Bengio's correction adds `training` = test / train size."""
-    per_run = np.nanmean(a - b, axis=1)
-    half = t.ppf(0.975, len(per_run) - 1) * per_run.std(ddof=1) * math.sqrt(1 / len(per_run) + training)
-    return per_run.mean() - half, per_run.mean() + half
-
-
-def bootstrap(rng: np.random.Generator, a: Floats, b: Floats, draws: int = 400) -> tuple[float, float]:
-    """Owen's pigeonhole bootstrap: runs and photos drawn with replacement, separately; percentiles."""
-    tested = ~np.isnan(a)
-    difference = np.where(tested, a - b, 0.0)
-    runs, photos = a.shape
-    run_weights = rng.multinomial(runs, np.full(runs, 1 / runs), draws).astype(float)
-    photo_weights = rng.multinomial(photos, np.full(photos, 1 / photos), draws).astype(float)
-    total = ((run_weights @ difference) * photo_weights).sum(axis=1)
-    means = total / ((run_weights @ tested) * photo_weights).sum(axis=1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(low), float(high)
-
-
-@dataclass(frozen=True)
-class Score:
-    """Results of many studies of the same design and true difference, in percent and percentage points."""
-
-    found: float  # share of studies whose interval leaves out 0
-    covered: float  # share of studies whose interval holds the true difference
-    width: float  # mean width
-    oracle: float  # 2 × 1.96 × the standard deviation of the estimate over the studies
-    detectable: float  # median; NaN for a method that gives none
-
-    def cells(self) -> Row:
-        """Cells of a table about equal nets."""
-        shares = {"false alarms %": f"{self.found:.1f}", "coverage %": f"{self.covered:.1f}"}
-        widths = {"mean width": f"{self.width:.1f}", "oracle width": f"{self.oracle:.1f}"}
-        return shares | widths | {"ratio": f"{self.width / self.oracle:.2f}"}
-
-
-def run(
-    design: Design, difference: float, studies: int, seed: int, effects: Effects = ASSUMED, method: Method = chosen
-) -> Score:
-    """Judge studies of one design; the same seed gives the same studies, drawn a hundred at a time to bound memory."""
-    rng = np.random.default_rng(seed)
-    counts = [min(100, studies - start) for start in range(0, studies, 100)]
-    rows = [
-        (np.nanmean(a - b), *method(a, b)) for count in counts for a, b in draw(design, difference, count, rng, effects)
-    ]
-    mean, low, high, *detectable = 100 * np.array(rows).T
-    return Score(
-        found=100 * float(((low > 0) | (high < 0)).mean()),
-        covered=100 * float(((low <= 100 * difference) & (100 * difference <= high)).mean()),
-        width=float((high - low).mean()),
-        oracle=float(2 * norm.ppf(0.975) * mean.std(ddof=1)),
-        detectable=float(np.median(detectable[0])) if detectable else math.nan,
+def sizes(rng: np.random.Generator, sets: int = 4, replicas: int = 8, photos: int = 1600) -> str:
+    """Measure the effects' sizes on drawn studies, by analysis of variance of the paired differences."""
+    correct = draw(Design(sets, replicas, photos, seeds=True), 0.0, False, 100, rng)
+    values = correct[:, 0].astype(float) - correct[:, 1]
+    cell = values.var(axis=2, ddof=1).mean()
+    photo = values.mean(axis=2).var(axis=2, ddof=1).mean() - cell / replicas
+    run = values.mean(axis=3).var(axis=2, ddof=1).mean() - cell / photos
+    of_set = (cell / replicas + photo / 2) / photos + run / replicas
+    training = values.mean(axis=(2, 3)).var(axis=1, ddof=1).mean() - of_set
+    points = [100 * math.sqrt(variance / 2) for variance in (run, training)]
+    return (
+        f"drawn: accuracy {correct.mean():.3f}; standard deviations per net in points: seeds {points[0]:.2f}, training "
+        f"sets {points[1]:.2f}; variances: net by photo {photo / 2:.4f} per net, seed by photo {cell:.2f} per pair"
     )
 
 
-def main_tables(studies: int, seed: int) -> tuple[list[Row], list[Row]]:
-    """False alarms, coverage, widths; then how often each true difference is found, and what `detectable` says."""
-    null, power = [], []
-    for design in DESIGNS:
-        equal = run(design, 0.0, studies, seed)
-        scores = {f"{100 * difference:.0f}": run(design, difference, studies, seed) for difference in DIFFERENCES}
-        lowest = min(score.covered for score in scores.values())
-        there = run(design, equal.detectable / 100, studies, seed)
-        null.append({"design": design.name} | equal.cells() | {"lowest coverage % at 1 to 8 points": f"{lowest:.1f}"})
-        found = {points: f"{score.found:.0f}" for points, score in scores.items()}
-        detectable = {"detectable": f"{equal.detectable:.1f}", "found % there": f"{there.found:.0f}"}
-        power.append({"design, found % at": design.name} | found | detectable)
-    return null, power
+def independent(values: Floats) -> Estimate:
+    """Estimate the mean of independent draws."""
+    return Estimate(float(values.mean()), float(values.std(ddof=1)) / math.sqrt(values.size), values.size - 1)
 
 
-def sensitivity_table(studies: int, seed: int) -> list[Row]:
-    """False alarms and coverage where the effects are not as assumed."""
-    changed = {
-        "run effect doubled": Effects(run=0.3),
-        "no run effect": Effects(run=0.0),
-        "training effect halved": Effects(training=0.05),
-        "training effect 1.5 times": Effects(training=0.15),
-    }
-    cases = [
-        (f"{design.name}, {name}", design, effects)
-        for design in (DESIGNS[0], DESIGNS[2], *DESIGNS[4:])
-        for name, effects in changed.items()
-        if "run" in name or design.folds > 1
-    ]
-    for seeds in (1, 5, 10):
-        name = f"one split, {seeds} seed(s), judged for other training photos"
-        cases.append((name, Design(name, 1, seeds, new_training=True), ASSUMED))
-    return [{"case": name} | run(design, 0.0, studies, seed, effects).cells() for name, design, effects in cases]
+def judge(design: Design, difference: float, fixed: bool, studies: int, seed: int, answer: Answer) -> pd.DataFrame:
+    """Answer studies of one design, drawn 50 at a time to bound memory: a row each, in points; see `draw`."""
+    rng, rows = np.random.default_rng(seed), []
+    for start in range(0, studies, 50):
+        drawn = draw(design, difference, fixed, min(50, studies - start), rng)
+        answers = [answer(*matrix(study, design.folds)) for study in drawn]
+        rows += [(found.mean, *found.interval, found.detectable()) for found in answers if found]
+    return 100 * pd.DataFrame(rows, columns=["mean", "low", "high", "detectable"])
 
 
-def method_table(studies: int, seed: int) -> list[Row]:
-    """False alarms and mean width (points) of other methods on the same studies of equal nets."""
-    rows = []
-    for design in (DESIGNS[0], *DESIGNS[2:]):
-        methods: dict[str, Method] = {"chosen": chosen, "all tests pooled": pooled}
-        if design.folds * design.seeds > 1:
-            resampling = partial(bootstrap, np.random.default_rng(seed + 1))
-            methods |= {"paired t over runs": paired_t, "pigeonhole bootstrap": resampling}
-        if design.folds > 1:
-            methods["corrected t over runs"] = partial(paired_t, training=1 / 9)
-        for name, method in methods.items():
-            cells = run(design, 0.0, studies, seed, method=method).cells()
-            rows.append({"design": design.name, "method": name} | {key: cells[key] for key in METHOD_COLUMNS})
-    return rows
+def holding(answers: pd.DataFrame, difference: float) -> float:
+    """Compute the percentage of intervals that hold this difference."""
+    return float(100 * ((answers.low <= 100 * difference) & (answers.high >= 100 * difference)).mean())
+
+
+def line(design: Design, fixed: bool, studies: int, seed: int) -> list[str]:
+    """Make a line of the table; its last cell is of a harder case, if there is one."""
+    answer = for_these_photos if fixed else partial(for_any_photos, overlap=OVERLAP * design.folds)
+    harder = replace(design, training=TRAINING_BOUND)
+    if fixed:  # a run's replicas are judged for its own order of batches
+        design, harder = (design, design) if design.seeds else (replace(design, order=0.0), design)
+    bounds = {}
+    for case in dict.fromkeys((harder, design)):
+        answers = [judge(case, difference, fixed, studies, seed, answer) for difference in DIFFERENCES]
+        held = [holding(*pair) for pair in zip(answers, DIFFERENCES, strict=True)]
+        bounds[case] = f"{100 - held[0]:.1f} / {min(held):.1f}"
+    equal, detectable = answers[0], answers[0].detectable.median()
+    width, oracle = (equal.high - equal.low).mean(), 2 * norm.ppf(0.975) * equal["mean"].std()
+    there = judge(design, detectable / 100, fixed, studies, seed + 1, answer)
+    numbers = f"{width:.1f}", f"{width / oracle:.2f}", f"{detectable:.1f}", f"{100 - holding(there, 0):.0f}"
+    return ["these" if fixed else "any", str(design), bounds.pop(design), *numbers, *(bounds.values() or [""])]
+
+
+def null(folder: Path, halvings: int, seed: int) -> str:
+    """Split the replicas of each run of one net at random into two equal settings; count verdicts at the 5 % level."""
+    files = sorted(folder.rglob("metrics.json"))
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    tests = pd.concat([pd.read_csv(file.with_name("predictions.csv")) for file in files], keys=range(len(files)))
+    tests["correct"] = ((tests.probability >= 0.5) == (tests.label == 1)).astype(float)
+    correct = tests.rename_axis(["run", None]).pivot_table("correct", ["run", "seed"], "path")  # NaN: not tested
+    values, sets = correct.to_numpy(), correct.index.get_level_values("run").to_numpy()
+    photos, folds = records[0]["photos"], {record["fold"] for record in records}
+    overlap = photos["test"] / photos["train"] if len(folds) > 1 else 0.0
+    rng, verdicts = np.random.default_rng(seed), []
+    for _ in range(halvings):
+        orders = [rng.permutation(np.flatnonzero(sets == run)) for run in range(len(files))]
+        pairs = np.concatenate([order[: len(order) // 2 * 2].reshape(-1, 2) for order in orders])
+        halved = values[pairs[:, 0]] - values[pairs[:, 1]], sets[pairs[:, 0]]
+        answers = for_these_photos(*halved), for_any_photos(*halved, overlap)
+        verdicts.append([math.nan if found is None else found.p_value < 0.05 for found in answers])
+    these, any_photos = 100 * np.mean(verdicts, axis=0)
+    return f"{len(files)} runs, {halvings} halvings: for these photos {these:.1f} %, for any photos {any_photos:.1f} %"
 
 
 def main() -> None:
-    """Print the tables in markdown."""
+    """Print the table in markdown and other methods' false alarms, or the result of `--null`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--studies", type=int, default=1000, help="per design and true difference (default 1000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the drawn studies (default 0)")
+    parser.add_argument("--studies", type=int, default=2000, help="per design and difference, or halvings of --null")
+    parser.add_argument("--seed", type=int, default=0, help="of the drawn studies or halvings")
+    parser.add_argument("--null", type=Path, metavar="FOLDER", help="finished runs of one net with replicas")
     options = parser.parse_args()
+    studies, seed = options.studies, options.seed
+    if options.null:
+        print(null(options.null, studies, seed))
+        return
     versions = f"numpy {np.__version__}, scipy {scipy.__version__}, Python {sys.version.split()[0]}"
-    print(f"{options.studies} studies per line, seed {options.seed}; {versions}\n")
-    tables = (
-        *main_tables(options.studies, options.seed),
-        sensitivity_table(options.studies, options.seed),
-        method_table(min(options.studies, 500), options.seed),
+    print(f"{studies} studies per line, seed {seed}; {versions}; {sizes(np.random.default_rng(seed))}\n")
+    print("| photos | design | false alarms / coverage | width | of oracle | detectable | found there | harder case |")
+    print("|---" * 8 + "|")
+    for fixed, designs in ((True, (*SEEDS, Design(1, 8, 1600), *SETS, *FOLDS)), (False, (*SETS, *FOLDS))):
+        for design in designs:
+            print(f"| {' | '.join(line(design, fixed, studies, seed))} |", flush=True)
+    naive: tuple[Answer, Answer] = (
+        lambda values, sets: independent(values[~np.isnan(values)]),
+        lambda values, sets: independent(np.nanmean(values, axis=1)),
     )
-    for rows in tables:
-        for cells in (rows[0], ["---"] * len(rows[0]), *(row.values() for row in rows)):
-            print(f"| {' | '.join(cells)} |")
-        print()
+    print("\nFalse alarms of all tests pooled, and of t over runs:")
+    for design in (SEEDS[1], SETS[2], *FOLDS[1:]):
+        alarms = [100 - holding(judge(design, 0, True, studies, seed, answer), 0) for answer in naive]
+        print(f"{design}: {alarms[0]:.1f}, {alarms[1]:.1f}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, t
+from scipy.stats import binomtest, chi2, t
 
 Floats = NDArray[np.float64]
 MIN_FREEDOM = 2  # degrees of freedom between runs; with one, an interval is wide enough to hold everything
@@ -33,39 +33,42 @@ class Estimate:
 
     def detectable(self, comparisons: int = 1) -> float:
         """Compute the minimum detectable difference: power 80 %, level 5 % shared by this many comparisons."""
-        level = 0.05 / comparisons
-        return float(self.error * (t.ppf(1 - level / 2, self.freedom) + t.ppf(0.8, self.freedom)))
+        level, freedom = 0.05 / comparisons, self.freedom
+        error = self.error * math.sqrt(freedom / chi2.median(freedom))  # half of such studies estimate it too low
+        return float(error * (t.ppf(1 - level / 2, freedom) + t.ppf(0.8, freedom)))
 
 
 def for_these_photos(values: Floats, sets: NDArray[np.int64]) -> Estimate | None:
     """Estimate a mean for nets trained on these training sets: seeds and test photos are chance.
 
     `values` is (runs, photos), NaN where a run did not test a photo: correctness (1 or 0) for an accuracy, or the
-    difference of paired runs' correctness. `sets` (runs,) numbers each run's training set. Runs are averaged within a
-    set.
+    difference of paired runs' correctness. `sets` (runs,) numbers each run's training set; a set with more runs than
+    others counts no more. Runs that share their order of batches, such as replicas, are judged for this order too.
 
     If a set has a single run, the variance between sets stands in for that between runs, which is no smaller. Returns
     None if there are too few runs, such as one run, or two sets of one run each.
     """
     averages, counts = _average_within(values, sets)
-    if min(counts) > 1:
-        return _estimate(averages, values, sets)
-    return _estimate(averages, averages, np.zeros(len(averages), int))
+    if counts.min() == 1:
+        return _estimate(averages, np.ones(len(counts)), np.zeros(len(counts), int))
+    return _estimate(values, 1 / counts[np.unique(sets, return_inverse=True)[1]], sets)
 
 
 def for_any_photos(values: Floats, sets: NDArray[np.int64], overlap: float) -> Estimate | None:
     """Estimate a mean for any training photos of this kind: training sets are chance too; see `for_these_photos`.
 
     `overlap` is 0 for disjoint training sets. For sets that share photos, such as those of folds, it is the number of
-    test photos over that of training photos of a run: the variance of the sets' means, times `overlap`, is added
+    test photos over that of training photos of a run: the variance of single runs' means, times `overlap`, is added
     (Nadeau & Bengio 2003). Returns None for fewer than three sets.
     """
     averages, _ = _average_within(values, sets)
-    found, fixed = _estimate(averages, averages, np.zeros(len(averages), int)), for_these_photos(values, sets)
+    number = len(averages)
+    found, fixed = _estimate(averages, np.ones(number), np.zeros(number, int)), for_these_photos(values, sets)
     if found is None or fixed is None:
         return None
-    added = overlap * np.nanmean(averages, axis=1).var(ddof=1)
-    return Estimate(found.mean, math.sqrt(max(found.error, fixed.error) ** 2 + added), found.freedom)
+    single = np.nanmean(values, axis=1).var() * number / (number - 1)
+    error = math.sqrt(max(found.error, fixed.error) ** 2 + overlap * single)
+    return Estimate(found.mean, error, min(found.freedom, fixed.freedom))
 
 
 def wilson_interval(correct: int, total: int) -> tuple[float, float]:
@@ -87,10 +90,14 @@ def mean_accuracy(correct: Floats) -> tuple[float, tuple[float, float] | None]:
     `correct` is (runs, photos), 1 or 0. One run: `wilson_interval`, for this very net on other photos. Several: see
     `for_these_photos`; None if they are too few.
     """
+    mean = float(correct.mean())
     if len(correct) == 1:
-        return float(correct.mean()), wilson_interval(int(correct.sum()), correct.size)
+        return mean, wilson_interval(int(correct.sum()), correct.size)
     found = for_these_photos(correct, np.zeros(len(correct), int))
-    return float(correct.mean()), None if found is None else _within_0_and_1(found)
+    if found is None:
+        return mean, None
+    low, high = found.interval
+    return mean, (max(low, 0.0), min(high, 1.0))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -107,37 +114,33 @@ def _average_within(values: Floats, sets: NDArray[np.int64]) -> tuple[Floats, ND
     return np.array([rows.mean(axis=0) for rows in members]), np.array([len(rows) for rows in members])
 
 
-def _estimate(averages: Floats, values: Floats, strata: NDArray[np.int64]) -> Estimate | None:
-    """Estimate the mean of `averages` with the two-way standard error of `values`, (rows, photos) with NaN.
+def _estimate(values: Floats, weights: Floats, strata: NDArray[np.int64]) -> Estimate | None:
+    """Estimate the weighted mean of `values`, (rows, photos) with NaN, and its two-way standard error.
 
-    Rows are independent draws within their stratum, and photos are drawn once for all. The variance is V_rows +
-    V_photos - V_cells, where V_cells is what both of the others contain (Cameron, Gelbach & Miller 2011), and at least
-    V_rows, V_photos, and that of two discordant photos, one in each direction: equal predictions on few photos are no
-    certainty. The degrees of freedom are Satterthwaite's (1946) with V_rows as the only uncertain term, as photos are
-    many.
+    Rows are independent draws within their stratum, where all have one weight, and photos are drawn once for all. The
+    variance is V_rows + V_photos - V_cells, where V_cells is what both of the others contain (Cameron, Gelbach & Miller
+    2011), and at least V_rows, V_photos, and that of two discordant photos, one in each direction: equal predictions on
+    few photos are no certainty. The degrees of freedom are Satterthwaite's (1946) with V_rows as the only uncertain
+    term, as photos are many.
     """
     tested = ~np.isnan(values)
-    tests, photos = int(tested.sum()), int(tested.any(axis=0).sum())
-    within = np.unique(strata)
+    photos, within = int(tested.any(axis=0).sum()), np.unique(strata)
     freedom = len(values) - len(within)
     if freedom < MIN_FREEDOM or photos < 2:
         return None
-    residuals, v_rows, v_cells = np.zeros_like(values), 0.0, 0.0
+    shares = tested * weights[:, None] / (tested.sum(axis=1) @ weights)  # of each test in the mean
+    values = np.where(tested, values, 0.0)
+    of_photos, v_rows, v_cells = np.zeros(values.shape[1]), 0.0, 0.0
     for stratum in within:
         rows = strata == stratum
-        own = residuals[rows] = np.where(tested[rows], values[rows] - np.nanmean(values[rows]), 0.0)
-        runs = tested[rows].sum(axis=0)  # that tested each photo
-        centered = own - np.where(runs > 1, own.sum(axis=0) / np.maximum(runs, 1), 0.0) * tested[rows]
-        v_rows += len(own) / (len(own) - 1) * (own.sum(axis=1) ** 2).sum() / tests**2
-        v_cells += (
-            (centered**2).sum(axis=0) * np.where(runs > 1, runs / np.maximum(runs - 1, 1), 1.0)
-        ).sum() / tests**2
-    v_photos = max(photos / (photos - 1) * (residuals.sum(axis=0) ** 2).sum() / tests**2, 2 / photos**2)
+        share, runs = shares[rows], tested[rows].sum(axis=0)  # that tested each photo
+        own = share * (values[rows] - (share * values[rows]).sum() / share.sum())
+        of_photos += own.sum(axis=0)
+        v_rows += len(own) / (len(own) - 1) * (own.sum(axis=1) ** 2).sum()
+        # one test of a photo shows no variance between runs: its whole residual is in both V_rows and V_photos
+        several = np.where(runs > 1, runs / np.maximum(runs - 1, 1), photos / (photos - 1))
+        v_cells += (several * ((own**2).sum(axis=0) - (runs > 1) * own.sum(axis=0) ** 2 / np.maximum(runs, 1))).sum()
+    v_photos = max(photos / (photos - 1) * (of_photos**2).sum(), 2 / photos**2)
     variance = max(v_rows + v_photos - v_cells, v_rows, v_photos)
     freedom = min(freedom * (variance / max(v_rows, 1e-12)) ** 2, photos - 1)
-    return Estimate(float(np.nanmean(averages)), math.sqrt(variance), freedom)
-
-
-def _within_0_and_1(found: Estimate) -> tuple[float, float]:
-    low, high = found.interval
-    return max(low, 0.0), min(high, 1.0)
+    return Estimate(float((shares * values).sum()), math.sqrt(variance), freedom)

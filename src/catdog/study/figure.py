@@ -14,6 +14,7 @@ from catdog.study.table import accuracy_interval, validation
 from catdog.study.verdict import Verdict
 
 MAX_CURVES = 8  # more are no longer told apart
+APART = 1.03  # ratio of the places of two nets on the axis of training photos
 MIN_GAP = 0.045  # between labels, as a fraction of the axes' height
 
 
@@ -66,11 +67,12 @@ def _plot_rows(axes: Axes, rows: Sequence[Setting], colors: dict[str, str]) -> N
 def _plot_sizes(axes: Axes, settings: Sequence[Setting], colors: dict[str, str]) -> None:
     """Plot test accuracy against the number of training photos, on a log scale."""
     ends = []
-    for net in dict.fromkeys(setting.net for setting in settings):
+    for number, net in enumerate(dict.fromkeys(setting.net for setting in settings)):
         own = sorted((setting for setting in settings if setting.net == net), key=lambda setting: setting.photos)
         accuracies, intervals, _ = zip(*(accuracy_interval(setting) for setting in own), strict=True)
         photos, spread = [setting.photos for setting in own], np.abs(np.transpose(intervals) - accuracies)
-        axes.errorbar(photos, accuracies, spread, color=colors[net], marker="o", capsize=3)
+        shifted = [count * APART**number for count in photos]  # so that intervals do not hide each other
+        axes.errorbar(shifted, accuracies, spread, color=colors[net], marker="o", capsize=3)
         ends.append((photos[-1], accuracies[-1], net, colors[net]))
     _label(axes, ends)
     axes.set_xscale("log")

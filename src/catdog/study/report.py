@@ -15,6 +15,7 @@ from catdog.study.verdict import Verdict, interval, points, verdicts
 
 SHOWN = 6  # exploratory comparisons that a terminal shows
 WIDTH = 80  # columns of a terminal
+REPLICAS = "Replicas count as seeds that share the order of batches: what holds for these training photos holds for this order."
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Report:
         if any(row.get("interval_for") == "this very net" for row in self.rows):
             notes.append("The interval of a single run is that of this very net, on other photos of this kind.")
         if any(run["replicas"] > 1 for setting in self.settings for run in setting.runs):
-            notes.append("Replicas count as seeds: they differ in initial weights, but share the batch order.")
+            notes.append(REPLICAS)
         return list(dict.fromkeys(notes))
 
     def summary(self) -> str:
