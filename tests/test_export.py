@@ -84,7 +84,7 @@ def test_a_file_says_how_to_use_it_and_nothing_of_the_machine(export_of: ExportO
     torch.export.load(export_of("torch-export")[0], extra_files=files)
     assert {**in_onnx, "example": ""} == {**json.loads(files[DETAILS]), "example": ""}
     assert json.loads(in_onnx["class_names"]) == ["cats", "dogs"]
-    assert (in_onnx["image_size"], in_onnx["replicas"], in_onnx["checkpoint"]) == ("16", "3", "best.ckpt")
+    assert (in_onnx["image_size"], in_onnx["replicas"], in_onnx["checkpoint"]) == ("16", "3", "last.ckpt")
     assert in_onnx["example"].strip() == export_of("onnx")[1]
     for kind in SUFFIXES:
         content = export_of(kind)[0].read_bytes()
@@ -125,7 +125,7 @@ def test_a_wrong_program_is_refused_and_leaves_nothing(
 
 def test_what_cannot_be_done_gets_a_sentence(run_of: RunOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = locate(run_of(1))[0]
-    with pytest.raises(InputError, match=r"--out must end in .pt2 for --format torch-export, got '.*best.ckpt'"):
+    with pytest.raises(InputError, match=r"--out must end in .pt2 for --format torch-export, got '.*last.ckpt'"):
         export(checkpoint, "torch-export", checkpoint)
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(InputError, match=r"^--format onnx needs onnxscript: pip install --editable '.\[export\]'$"):

@@ -15,7 +15,7 @@ from catdog.study.verdict import Verdict, interval, points, verdicts
 
 SHOWN = 6  # exploratory comparisons that a terminal shows
 WIDTH = 80  # columns of a terminal
-REPLICAS = "Replicas count as seeds that share the order of batches: what holds for these training photos holds for this order."
+REPLICAS = "Replicas share the order of batches: what holds for these training photos holds for this order of them."
 
 
 @dataclass(frozen=True)
