@@ -56,8 +56,8 @@ def summarize(
 ) -> dict[str, Any]:  # fmt: skip
     """Build the record: each replica's results and their means; times are in seconds.
 
-    `history` is RunCheckpoint's `rows`, `tested` the test metrics, `predicted` the predictions with the tested weights
-    and then, if there are any, with the others. A part's `baseline` is the share of its majority class.
+    `history` is RunCheckpoint's `rows`, `tested` the test metrics; `predicted` has the tested weights first. A part's
+    `baseline` is the share of its majority class.
     """
     seeds, hidden, steps = seeds_of(model), list(model.hparams.get("hidden", [])), predicted[0].steps
     correct = _correct(data, predicted[0])

@@ -31,8 +31,8 @@ def run(
     An interrupted run of the same `config` and photos in that folder is resumed; the record of a finished one is
     returned. `ckpt_path` resumes another run's `last.ckpt`. The trainer needs a RunCheckpoint and a TensorBoardLogger.
     A model other than CatDogClassifier must log `val/loss`, `val/acc` and `test/acc`. `test_weights` are "last" or
-    "best", those of the lowest validation loss; the record has the others' accuracy too. Returns the record, as in
-    `metrics.json`; None after `fast_dev_run`.
+    "best" (lowest validation loss); the others are told beside. Returns the record, as in `metrics.json`; None after
+    `fast_dev_run`.
 
     Raises:
         InputError: an argument, the folder or a checkpoint is invalid.
