@@ -173,7 +173,7 @@ def name_variant(overrides: Sequence[str]) -> str:
     def short_hash(text: str) -> str:
         return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:6]
 
-    values = dict(override.split("=", 1) for override in sorted(overrides) if "=" in override)
+    values = {key: value for key, _, value in (override.partition("=") for override in sorted(overrides))}
     data, root = values.pop("data", "drawn"), values.pop("data.root", "")
     photos = f"{Path(root).name}-{short_hash(str(Path(root).resolve()))}" if root else data
     rest = {key: value for key, value in values.items() if key not in ("study", "data.cache_dir")}
