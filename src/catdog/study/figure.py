@@ -117,8 +117,12 @@ def _plot_curves(axes: Axes, settings: Sequence[Setting], colors: dict[str, str]
 def _label(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
     """Write each line's name, in its color, right of its end; close ones are moved apart."""
     low, high = axes.get_ylim()
-    height = -np.inf
-    for x, y, name, color in sorted(ends, key=lambda end: end[1]):
-        height = max(y, height + MIN_GAP * (high - low))
+    ends = sorted(ends, key=lambda end: end[1])
+    heights: list[float] = []
+    for _, y, *_ in ends:
+        heights.append(max([y, *(height + MIN_GAP * (high - low) for height in heights[-1:])]))
+    down = np.mean(heights) - np.mean([y for _, y, *_ in ends]) if ends else 0.0
+    for height, (x, _, name, color) in zip(heights, ends, strict=True):
         place: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "annotation_clip": False}
-        axes.annotate(name if len(name) < 28 else f"{name[:26]}…", (x, height), va="center", color=color, **place)
+        shown = name if len(name) < 28 else f"{name[:26]}…"
+        axes.annotate(shown, (x, height - down), va="center", color=color, **place)
