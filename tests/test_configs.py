@@ -91,7 +91,7 @@ def test_a_study_of_other_photos_or_settings_has_another_folder(one: dict[str, s
         catdog.job.name_variant(["study=s", *(f"{key}={value}" for key, value in command.items())])
         for command in (one, other)
     ]
-    roots = [str(Path(command.get("data.root", "")).resolve()) for command in (one, other)]
+    roots = [((root := command.get("data.root")) and str(Path(root).resolve())) or "" for command in (one, other)]
     assert (names[0] == names[1]) == (one | {"data.root": roots[0]} == other | {"data.root": roots[1]})
     assert all(re.fullmatch(r"[\w.,=+-]{1,128}", name) for name in names)
     assert catdog.job.name_variant(["data=folder", "data.root=a/b", "seed=1"]).startswith("b-")

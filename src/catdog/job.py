@@ -175,7 +175,8 @@ def name_variant(overrides: Sequence[str]) -> str:
 
     values = {key: value for key, _, value in (override.partition("=") for override in sorted(overrides))}
     data, root = values.pop("data", "drawn"), values.pop("data.root", "")
-    photos = f"{Path(root).name}-{short_hash(str(Path(root).resolve()))}" if root else data
+    folder = Path(root).resolve()
+    photos = f"{folder.name}-{short_hash(str(folder))}" if root else data
     rest = {key: value for key, value in values.items() if key not in ("study", "data.cache_dir")}
     whole = "_".join([photos, *(f"{key}={value}" for key, value in rest.items())])
     name = re.sub(r"[^\w.,=+-]", "", whole)[:MAX_NAME]
