@@ -56,21 +56,20 @@ class Verdict:
     @property
     def brief(self) -> str:
         """Format the verdict in one line, with the interval that it rests on."""
-        found = f" {interval(self.tested)}" if self.tested else ""
-        return f"{self.subject}: {self.word}, {points(self.mean)} points{found}"
+        size = f"{points(self.mean)} points" if self.photos and self.pairs else "no pair of runs"
+        return f"{self.subject}: {self.word}, {size}" + (f" {interval(self.tested)}" if self.tested else "")
 
     def __str__(self) -> str:
         """Format the verdict as sentences."""
-        start = f"{self.subject}: {self.word}, {points(self.mean)} points"
         if self.tested is None:
-            return f"{start}; {_count(self.pairs, 'pair')} of runs cannot show what is chance."
+            return f"{self.brief}; {_count(self.pairs, 'pair')} of runs cannot show what is chance."
         populations = {"any": self.others, "these": self.these}
         answers = [f"{interval(found)} for {name} training photos" for name, found in populations.items() if found]
         detectable = points(self.tested.detectable(self.comparisons))
         text = (
-            f"{start} {' and '.join(answers)}, p = {self.p_value:.2g}. With {_count(self.sets, 'training set')}, "
-            f"{_count(self.pairs, 'pair')} of runs and {self.photos:,} test photos, a true difference of {detectable} "
-            "points would be detected in 80 % of such studies."
+            f"{self.subject}: {self.word}, {points(self.mean)} points {' and '.join(answers)}, p = {self.p_value:.2g}. "
+            f"With {_count(self.sets, 'training set')}, {_count(self.pairs, 'pair')} of runs and {self.photos:,} test "
+            f"photos, a true difference of {detectable} points would be detected in 80 % of such studies."
         )
         return text if self.others else f"{text} Too few training sets to speak of others."
 
