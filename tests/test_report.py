@@ -167,8 +167,8 @@ def sets_of_runs(tmp_path: Path, sets: int, seeds: int, key: str) -> report.Repo
     [
         (8, 3, ("any training photos and", "these training photos, p =")),
         (2, 3, ("these training photos, p =", "Too few training sets to speak of others.")),
-        (2, 1, ("undecided, ", "2 pairs of runs cannot show what is chance.")),
-        (1, 1, ("undecided, ", "1 pair of runs cannot show what is chance.")),
+        (2, 1, ("undecided, ", "2 pairs of runs and 40 test photos are too few.")),
+        (1, 1, ("undecided, ", "1 pair of runs and 40 test photos are too few.")),
     ],
 )
 def test_a_verdict_names_the_population_that_it_holds_for(

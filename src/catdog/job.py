@@ -35,7 +35,7 @@ from catdog.names import describe, describe_weights
 logger = logging.getLogger(__name__)
 
 KEYS = ("data", "model", "trainer", "callbacks", "logger", "seed", "test_weights", "ckpt_path", "primary")
-GRID = "grid.json"  # what a study's runs in a folder come from: the grid and the command's overrides
+GRID = "grid.json"  # what a study's runs in a folder come from: the grid and the command's variant of it
 MAX_NAME = 120  # characters of a study's folder; file systems allow 255 bytes
 
 
@@ -176,7 +176,7 @@ def name_variant(overrides: Sequence[str]) -> str:
     values = {key: value for key, _, value in (override.partition("=") for override in sorted(overrides))}
     data, root = values.pop("data", "drawn"), values.pop("data.root", "")
     folder = Path(root).resolve()
-    photos = f"{folder.name}-{short_hash(str(folder))}" if root else data
+    photos = f"{data.removeprefix('folder')}{folder.name}-{short_hash(str(folder))}" if root else data
     rest = {key: value for key, value in values.items() if key not in ("study", "data.cache_dir")}
     whole = "_".join([photos, *(f"{key}={value}" for key, value in rest.items())])
     name = re.sub(r"[^\w.,=+-]", "", whole)[:MAX_NAME]
@@ -205,7 +205,7 @@ class ReportCallback(Callback):
             return
         path = Path(config.hydra.sweep.dir) / GRID
         parameters = OmegaConf.to_container(config.hydra.sweeper.params)
-        grid = {"grid": parameters, "overrides": sorted(config.hydra.overrides.task)}
+        grid = {"grid": parameters, "variant": name_variant(config.hydra.overrides.task)}
         if (read_json(path) or grid) != grid:
             sys.exit(
                 f"catdog: '{path.parent}' holds runs of another grid, see {GRID} there: move it away, or give the "

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
-from catdog.study.settings import Setting
+from catdog.study.settings import TRAINING_SET, Setting
 from catdog.study.table import accuracy_interval, validation
 from catdog.study.verdict import Verdict
 
@@ -27,7 +27,7 @@ def comparison(settings: Sequence[Setting], primary: Sequence[Verdict]) -> Figur
     """
     finished = [setting for setting in settings if setting.runs]
     first = [side for verdict in primary for side in (verdict.first, verdict.second)]
-    several_sizes = len({(setting.net, setting.photos) for setting in finished}) > len({s.net for s in finished})
+    several_sizes = len({setting.keys.get("data.train_photos") for setting in finished}) > 1
     rows = [*first, *(setting for setting in finished if not any(setting is other for other in first))]
     height = 5.0 if several_sizes else max(4.5, 1.2 + 0.34 * len(rows))
     figure = Figure(figsize=(13, height), layout="constrained")
@@ -36,14 +36,16 @@ def comparison(settings: Sequence[Setting], primary: Sequence[Verdict]) -> Figur
     left, right = figure.subplots(1, 2)
     nets = list(dict.fromkeys(setting.net for setting in finished))
     colors = {net: f"C{number % 10}" for number, net in enumerate(nets)}
-    baseline = float(np.mean([run["baseline"]["test"] for setting in finished for run in setting.runs]))
+    runs = [run for setting in finished for run in setting.runs]
     longest = first or [s for s in finished if s.epochs == max(other.epochs for other in finished)]
     if several_sizes:
         _plot_sizes(left, [s for s in finished if s.epochs == longest[0].epochs], colors)
     else:
         _plot_rows(left, rows, colors)
-    _plot_curves(right, _longest(finished, longest[0].photos), colors)
-    for axes, draw in ((left, left.axhline if several_sizes else left.axvline), (right, right.axhline)):
+    _plot_curves(right, _longest(finished, longest[0]), colors)
+    for axes, part in ((left, "test"), (right, "val")):
+        draw = axes.axvline if axes is left and not several_sizes else axes.axhline
+        baseline = float(np.mean([run["baseline"][part] for run in runs]))
         axes.legend(handles=[draw(baseline, color="gray", linestyle="--", label=f"majority class {baseline:.1%}")])
     return figure
 
@@ -58,7 +60,8 @@ def _plot_rows(axes: Axes, rows: Sequence[Setting], colors: dict[str, str]) -> N
         axes.plot(accuracy, height, "o", color=colors[setting.net])
     axes.set_yticks(range(len(rows)), [f"{setting.net}, {setting.epochs} epochs" for setting in reversed(rows)])
     axes.set(
-        title="Test accuracy, with 95 % intervals", xlabel=f"accuracy (intervals for {' or '.join(set(populations))})"
+        title="Test accuracy, with 95 % intervals",
+        xlabel=f"accuracy (intervals for {' or '.join(dict.fromkeys(populations))})",
     )
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(axis="x", alpha=0.3)
@@ -85,17 +88,18 @@ def _plot_sizes(axes: Axes, settings: Sequence[Setting], colors: dict[str, str])
     axes.grid(alpha=0.3)
 
 
-def _longest(settings: Sequence[Setting], photos: int) -> list[Setting]:
-    """Select each net's setting with the most epochs, among those with this number of training photos."""
+def _longest(settings: Sequence[Setting], like: Setting) -> list[Setting]:
+    """Select each net's setting with the most epochs, among those with the training photos of `like`."""
+    key = "data.train_photos"
     longest: dict[str, Setting] = {}
     for setting in settings:
-        if setting.photos == photos and setting.epochs >= longest.get(setting.net, setting).epochs:
+        if setting.keys.get(key) == like.keys.get(key) and setting.epochs >= longest.get(setting.net, setting).epochs:
             longest[setting.net] = setting
     return list(longest.values())[:MAX_CURVES]
 
 
 def _plot_curves(axes: Axes, settings: Sequence[Setting], colors: dict[str, str]) -> None:
-    """Plot validation accuracy against epochs: mean over runs, band of ±1 standard error."""
+    """Plot validation accuracy against epochs: mean over training sets, or runs of a single one, ±1 standard error."""
     ends = []
     for setting in settings:
         histories = [dict(validation(run)) for run in setting.runs]
@@ -103,6 +107,9 @@ def _plot_curves(axes: Axes, settings: Sequence[Setting], colors: dict[str, str]
         if not epochs:
             continue
         values = np.array([[history[epoch] for epoch in epochs] for history in histories])
+        sets = [tuple(run[key] for key in TRAINING_SET) for run in setting.runs]
+        if len(set(sets)) > 1:
+            values = np.array([values[[one == other for other in sets]].mean(axis=0) for one in dict.fromkeys(sets)])
         mean, error = values.mean(axis=0), values.std(axis=0) / max(len(values) - 1, 1) ** 0.5
         axes.plot(epochs, mean, color=colors[setting.net], marker="o" if len(epochs) == 1 else "")
         axes.fill_between(epochs, mean - error, mean + error, color=colors[setting.net], alpha=0.2, linewidth=0)

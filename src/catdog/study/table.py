@@ -108,8 +108,8 @@ def accuracy_interval(setting: Setting) -> tuple[float, tuple[float, float], str
 
 
 def validation(run: dict[str, Any]) -> list[tuple[float, float]]:
-    """List a run's epochs that have a validation accuracy, with that accuracy."""
-    return [(row["epoch"], row["val/acc"]) for row in run["history"] if "val/acc" in row]
+    """List a run's epochs that have a validation accuracy, with that accuracy, which was computed in float32."""
+    return [(row["epoch"], round(row["val/acc"], 6)) for row in run["history"] if "val/acc" in row]
 
 
 def _best_epoch(run: dict[str, Any]) -> tuple[float, float]:

@@ -11,9 +11,9 @@ from catdog.study.settings import Setting, differing, training_sets
 
 MAX_PAIRS = 200
 # Settings that differ only in one of these get no verdict: hardware should not change the accuracy, and runs on
-# different numbers of photos have no common training set.
+# other photos, or on another number of them, have no training set in common.
 UNTESTED_KEYS = {
-    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "data.train_photos",
+    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "data.train_photos", "data.root",
 }  # fmt: skip
 
 
@@ -24,7 +24,7 @@ class Verdict:
     first: Setting
     second: Setting
     key: str  # configuration key in which they differ
-    mean: float  # of the accuracies' difference, over all pairs of runs
+    mean: float  # of the accuracies' difference; NaN if no runs or photos are in common
     these: Estimate | None  # for these training photos; None if there are too few runs
     others: Estimate | None  # for any training photos of this kind; None if there are too few training sets
     pairs: int  # pairs of runs
@@ -56,16 +56,19 @@ class Verdict:
     @property
     def brief(self) -> str:
         """Format the verdict in one line, with the interval that it rests on."""
-        size = f"{points(self.mean)} points" if self.photos and self.pairs else "no pair of runs"
+        size = "no runs or photos in common" if np.isnan(self.mean) else f"{points(self.mean)} points"
         return f"{self.subject}: {self.word}, {size}" + (f" {interval(self.tested)}" if self.tested else "")
 
     def __str__(self) -> str:
         """Format the verdict as sentences."""
         if self.tested is None:
-            return f"{self.brief}; {_count(self.pairs, 'pair')} of runs cannot show what is chance."
+            tests = f"{_count(self.pairs, 'pair')} of runs and {_count(self.photos, 'test photo')}"
+            return f"{self.brief}; {tests} are too few."
         populations = {"any": self.others, "these": self.these}
         answers = [f"{interval(found)} for {name} training photos" for name, found in populations.items() if found]
         detectable = points(self.tested.detectable(self.comparisons))
+        if self.others and self.these:
+            detectable += f" ({points(self.these.detectable(self.comparisons))} for these photos)"
         text = (
             f"{self.subject}: {self.word}, {points(self.mean)} points {' and '.join(answers)}, p = {self.p_value:.2g}. "
             f"With {_count(self.sets, 'training set')}, {_count(self.pairs, 'pair')} of runs and {self.photos:,} test "
@@ -95,7 +98,7 @@ def verdicts(settings: Sequence[Setting]) -> tuple[list[Verdict], list[Verdict]]
 
 def _is_primary(first: Setting, second: Setting) -> bool:
     named = first.primary
-    if not named:
+    if not named or not {"first", "second"} <= named.keys():
         return False
     sides = ((first, named["first"]), (second, named["second"]))
     return all(setting.matches(values | named.get("both", {})) for setting, values in sides)
@@ -123,10 +126,11 @@ def _compare(first: Setting, second: Setting, key: str) -> Verdict:
     values = one.loc[runs, photos].to_numpy(dtype=float) - other.loc[runs, photos].to_numpy(dtype=float)
     sets = training_sets(runs)
     estimable = min(values.shape) > 0
+    these = for_these_photos(values, sets) if estimable else None
     return Verdict(
         first, second, key,
-        mean=float(np.nanmean(values)) if estimable else np.nan,
-        these=for_these_photos(values, sets) if estimable else None,
+        mean=these.mean if these else float(np.nanmean(values)) if estimable else np.nan,
+        these=these,
         others=for_any_photos(values, sets, first.overlap) if estimable else None,
         pairs=len(runs), sets=len(set(sets)), photos=len(photos),
         remarks=tuple(_remarks(first, second, len(runs), reordered)),
