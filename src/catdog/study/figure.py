@@ -13,6 +13,7 @@ from catdog.study.settings import TRAINING_SET, Setting
 from catdog.study.table import accuracy_interval, validation
 from catdog.study.verdict import Verdict
 
+PHOTOS = "data.train_photos"  # key of the data axis
 MAX_CURVES = 8  # more are no longer told apart
 APART = 1.03  # ratio of the places of two nets on the axis of training photos
 MIN_GAP = 0.045  # between labels, as a fraction of the axes' height
@@ -27,8 +28,8 @@ def comparison(settings: Sequence[Setting], primary: Sequence[Verdict]) -> Figur
     """
     finished = [setting for setting in settings if setting.runs]
     first = [side for verdict in primary for side in (verdict.first, verdict.second)]
-    several_sizes = len({setting.keys.get("data.train_photos") for setting in finished}) > 1
-    rows = [*first, *(setting for setting in finished if not any(setting is other for other in first))]
+    several_sizes = len({setting.keys.get(PHOTOS) for setting in finished}) > 1
+    rows = [*first, *(setting for setting in finished if setting not in first)]
     height = 5.0 if several_sizes else max(4.5, 1.2 + 0.34 * len(rows))
     figure = Figure(figsize=(13, height), layout="constrained")
     if primary:
@@ -76,7 +77,7 @@ def _plot_sizes(axes: Axes, settings: Sequence[Setting], colors: dict[str, str])
         photos, spread = [setting.photos for setting in own], np.abs(np.transpose(intervals) - accuracies)
         shifted = [count * APART**number for count in photos]  # so that intervals do not hide each other
         axes.errorbar(shifted, accuracies, spread, color=colors[net], marker="o", capsize=3)
-        ends.append((photos[-1], accuracies[-1], net, colors[net]))
+        ends.append((shifted[-1], accuracies[-1], net, colors[net]))
     _label(axes, ends)
     axes.set_xscale("log")
     axes.set_xticks(sorted({setting.photos for setting in settings}), minor=False)
@@ -90,11 +91,8 @@ def _plot_sizes(axes: Axes, settings: Sequence[Setting], colors: dict[str, str])
 
 def _longest(settings: Sequence[Setting], like: Setting) -> list[Setting]:
     """Select each net's setting with the most epochs, among those with the training photos of `like`."""
-    key = "data.train_photos"
-    longest: dict[str, Setting] = {}
-    for setting in settings:
-        if setting.keys.get(key) == like.keys.get(key) and setting.epochs >= longest.get(setting.net, setting).epochs:
-            longest[setting.net] = setting
+    alike = [other for other in settings if other.keys.get(PHOTOS) == like.keys.get(PHOTOS)]
+    longest = {setting.net: setting for setting in sorted(alike, key=lambda setting: setting.epochs)}
     return list(longest.values())[:MAX_CURVES]
 
 
