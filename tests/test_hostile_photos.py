@@ -281,7 +281,7 @@ def test_a_run_on_all_of_them_tests_the_readable_and_lists_the_others(
     with open(tmp_path / "runs/0/unreadable.csv", newline="", errors="surrogateescape") as file:
         assert {path for path, _ in list(csv.reader(file))[1:]} == unreadable
     (setting,) = collect([tmp_path / "runs"])
-    assert set() < set(setting.correct().columns) < photos.keys() - unreadable
+    assert set() < set(setting.correct.columns) < photos.keys() - unreadable
     assert "linked folders are not searched" in caplog.text
     assert any(repr(classes[0]) in message for message in caplog.messages)
     assert all(message.isprintable() for message in caplog.messages)

@@ -49,13 +49,13 @@ def curves(replicas: Sequence[dict[str, Any]], title: str, baseline: float) -> F
     return figure
 
 
-def _plot_mean(axes: Axes, histories: Sequence[History], name: str, *, color: str, **line: Any) -> None:
+def _plot_mean(axes: Axes, histories: Sequence[History], name: str, *, color: str, label: str) -> None:
     """Plot the mean of a metric and a band of ±1 standard deviation, up to the end of the shortest history."""
     rows = list(zip(*([row for row in history if name in row] for history in histories), strict=False))
     epochs = [_epoch(row, histories[0]) for row, *_ in rows]
     values = np.reshape([row[name] for same in rows for row in same], (-1, len(histories)))
     mean, spread = values.mean(axis=1), values.std(axis=1)
-    axes.plot(epochs, mean, color=color, marker="o" if len(rows) == 1 else "", **line)
+    axes.plot(epochs, mean, color=color, marker="o" if len(rows) == 1 else "", label=label)
     axes.fill_between(epochs, mean - spread, mean + spread, color=color, alpha=0.12, linewidth=0)
 
 

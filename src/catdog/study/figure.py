@@ -27,9 +27,9 @@ def comparison(settings: Sequence[Setting], primary: Sequence[Verdict]) -> Figur
     ±1 standard error, a line per net.
     """
     finished = [setting for setting in settings if setting.runs]
-    first = [side for verdict in primary for side in (verdict.first, verdict.second)]
+    compared = [side for verdict in primary for side in (verdict.first, verdict.second)]
     several_sizes = len({setting.keys.get(PHOTOS) for setting in finished}) > 1
-    rows = [*first, *(setting for setting in finished if setting not in first)]
+    rows = [*compared, *(setting for setting in finished if setting not in compared)]
     height = 5.0 if several_sizes else max(4.5, 1.2 + 0.34 * len(rows))
     figure = Figure(figsize=(13, height), layout="constrained")
     if primary:
@@ -38,12 +38,12 @@ def comparison(settings: Sequence[Setting], primary: Sequence[Verdict]) -> Figur
     nets = list(dict.fromkeys(setting.net for setting in finished))
     colors = {net: f"C{number % 10}" for number, net in enumerate(nets)}
     runs = [run for setting in finished for run in setting.runs]
-    longest = first or [s for s in finished if s.epochs == max(other.epochs for other in finished)]
+    shown = compared or [s for s in finished if s.epochs == max(other.epochs for other in finished)]
     if several_sizes:
-        _plot_sizes(left, [s for s in finished if s.epochs == longest[0].epochs], colors)
+        _plot_sizes(left, [s for s in finished if s.epochs == shown[0].epochs], colors)
     else:
         _plot_rows(left, rows, colors)
-    _plot_curves(right, _longest(finished, longest[0]), colors)
+    _plot_curves(right, _longest(finished, shown[0]), colors)
     for axes, part in ((left, "test"), (right, "val")):
         draw = axes.axvline if axes is left and not several_sizes else axes.axhline
         baseline = float(np.mean([run["baseline"][part] for run in runs]))

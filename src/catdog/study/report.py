@@ -47,13 +47,11 @@ class Report:
     def summary(self) -> str:
         """Format main answer, brief table and the found differences for a terminal."""
         found = sorted(self.exploratory, key=lambda verdict: not verdict.p_value < 0.05)[:SHOWN]
-        text = [textwrap.fill(str(verdict), WIDTH) for verdict in self.primary]
-        text.append(to_text(self.rows, WIDTH))
-        if found and self.primary:
-            text.append(f"Exploratory ({len(found)} of {len(self.exploratory)} comparisons):")
+        main = [textwrap.fill(str(verdict), WIDTH) for verdict in self.primary]
+        heading = [f"Exploratory ({len(found)} of {len(self.exploratory)} comparisons):"] if found and main else []
         bullets = [verdict.brief if len(self.exploratory) > 1 else str(verdict) for verdict in found] + self.notes
-        text += [textwrap.fill(bullet, WIDTH, initial_indent="- ", subsequent_indent="  ") for bullet in bullets]
-        return "\n\n".join(text[: len(self.primary) + 1]) + "\n".join(["", *text[len(self.primary) + 1 :]])
+        lines = [textwrap.fill(bullet, WIDTH, initial_indent="- ", subsequent_indent="  ") for bullet in bullets]
+        return "\n\n".join([*main, to_text(self.rows, WIDTH).rstrip(), "\n".join([*heading, *lines])])
 
     def __str__(self) -> str:
         """Format the whole report in Markdown."""

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,9 @@ class Setting:
         folds = {(run["split_seed"], run["fold"]) for run in self.runs}
         return self.runs[0]["tested"] / self.photos if len(folds) > 1 else 0.0
 
+    @cached_property
     def correct(self) -> pd.DataFrame:
-        """Return 1.0 for correct, 0.0 for wrong: a row per run, indexed by RUN, and a column per test photo.
+        """Correctness, 1.0 or 0.0: a row per run, indexed by RUN, and a column per test photo.
 
         A run that is there twice has one row.
         """

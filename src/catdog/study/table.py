@@ -96,7 +96,7 @@ def accuracy_interval(setting: Setting) -> tuple[float, tuple[float, float], str
 
     Without predictions, or with too few runs, the ends of the interval are NaN.
     """
-    correct = setting.correct()
+    correct = setting.correct
     values, sets, mean = correct.to_numpy(dtype=float), training_sets(correct.index), _mean(setting.runs, "test/acc")
     if values.size and len(values) == 1:
         return mean, wilson_interval(int(np.nansum(values)), int(np.isfinite(values).sum())), "this very net"

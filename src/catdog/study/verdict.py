@@ -116,7 +116,7 @@ def _corrected(family: Sequence[Verdict]) -> list[Verdict]:
 
 def _compare(first: Setting, second: Setting, key: str) -> Verdict:
     """Estimate the difference from the runs that both settings have on the same training set with the same seed."""
-    one, other = first.correct(), second.correct()
+    one, other = first.correct, second.correct
     by_seed = [frame.droplevel("shuffle_seed") for frame in (one, other)]
     reordered = 0  # pairs of runs whose training order differs
     if all(frame.index.is_unique for frame in by_seed):
@@ -140,7 +140,7 @@ def _compare(first: Setting, second: Setting, key: str) -> Verdict:
 def _remarks(first: Setting, second: Setting, pairs: int, reordered: int) -> Iterator[str]:
     """Yield a sentence for each of: runs that are there twice, runs without a partner, runs in another order."""
     for setting, other in ((first, second), (second, first)):
-        different = len(setting.correct())
+        different = len(setting.correct)
         if twice := len(setting.runs) - different:
             yield f"{setting.label}: {_count(twice, 'run')} there twice, counted once."
         if alone := different - pairs:
