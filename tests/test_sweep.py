@@ -13,6 +13,7 @@ import torch
 
 from conftest import ROOT
 from test_command import command
+from test_training import assert_same_weights
 
 ASCII = {"PYTHONIOENCODING": "ascii", "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 SMALL = ("data.source.count=60", "data.image_size=8")
@@ -59,7 +60,8 @@ def test_the_study_rehearses_in_its_folder_and_runs_nothing_twice(tmp_path: Path
     (study / "comparison.md").unlink()
     second = command(tmp_path, *arguments)
     assert second.returncode == 0
-    assert second.stdout.count("finished before") == 8
+    assert second.stderr.splitlines()[-1] == "run 8 of 8, 2 at a time"
+    assert sum("finished before" in path.read_text() for path in study.glob("*/train.log")) == 8
     assert records == {path: path.stat().st_mtime_ns for path in study.glob("*/metrics.json")}
     assert (study / "comparison.md").is_file()
 
@@ -84,12 +86,25 @@ def test_sets_that_the_photos_are_too_few_for_are_skipped(tmp_path: Path) -> Non
     }  # fmt: skip
 
 
+def test_runs_side_by_side_are_those_of_a_single_command_and_print_to_their_logs(tmp_path: Path) -> None:
+    arguments = ("trainer.max_epochs=3", "trainer=cpu", "data.source.count=200", "data.image_size=32")
+    sweep = command(tmp_path, "-m", "seed=0,1,2", "jobs=2", "hydra.sweep.dir=sweep", *arguments)
+    alone = command(tmp_path, "seed=1", "hydra.run.dir=run", *arguments)
+    assert (sweep.returncode, alone.returncode) == (0, 0), sweep.stderr
+    first, *_, last = sweep.stderr.splitlines()
+    assert (first, last) == ("run 0 of 3, 2 at a time", "run 3 of 3, 2 at a time")
+    assert "epoch 3/3" not in sweep.stdout
+    (same,) = (tmp_path / "sweep").glob("*seed-1*")
+    assert "epoch 3/3" in (same / "train.log").read_text()
+    for name in ("last", "best"):
+        assert_same_weights(tmp_path / "run", same, name)
+
+
 def test_a_killed_study_leaves_no_worker_and_goes_on_where_it_was(tmp_path: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     arguments = ["study=depth_vs_epochs", "model=shallow", "trainer.max_epochs=3,1000", "data.fold=0", *SMALL]
     study = tmp_path / "outputs/studies"
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
+        [sys.executable, str(ROOT / "train.py"), *arguments, "jobs=2"],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 100
@@ -108,13 +123,15 @@ def test_a_killed_study_leaves_no_worker_and_goes_on_where_it_was(tmp_path: Path
     (checkpoint,) = study.rglob("*-1000*/checkpoints/last.ckpt")
     done_epochs = len(torch.load(checkpoint, weights_only=True)["callbacks"]["RunCheckpoint"]["rows"])
 
+    logged = len((checkpoint.parents[1] / "train.log").read_text())
     done = command(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     assert finished.stat().st_mtime_ns == written
     (other,) = study.rglob("*-1000*/metrics.json")
     assert [epoch["epoch"] for epoch in json.loads(other.read_text())["history"]] == list(range(1, 1001))
-    assert f"epoch {done_epochs + 1}/1000" in done.stdout
-    assert f"epoch {done_epochs}/1000" not in done.stdout
+    log = (other.parent / "train.log").read_text()[logged:]
+    assert f"epoch {done_epochs + 1}/1000" in log
+    assert f"epoch {done_epochs}/1000" not in log
 
 
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:

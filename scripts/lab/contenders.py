@@ -140,23 +140,6 @@ def keras(photos: Path, epochs: int) -> Timings:
     return timed(epochs, train=lambda: net.fit(data, verbose=0))
 
 
-def machine(photos: Path, epochs: int) -> Timings:
-    """Measure a large matrix product, a copy, and the first layer's two products for one batch."""
-
-    def best(function: Callable[[], object], repeats: int) -> float:
-        return min(timed(1, seconds=function)["seconds"] for _ in range(repeats))
-
-    square, block = torch.rand(2048, 2048), torch.rand(64_000_000)
-    target, images = torch.empty_like(block), torch.rand(BATCH, INPUTS)
-    weights, errors = torch.rand(HIDDEN[0], INPUTS), torch.rand(BATCH, HIDDEN[0])
-    return {
-        "GFLOP/s of a matrix product": 2 * 2048**3 / best(lambda: square @ square, 10) / 1e9,
-        "GB/s of a copy": 2 * block.nbytes / best(lambda: target.copy_(block), 10) / 1e9,
-        "ms of the first layer": best(lambda: images @ weights.T, 200) * 1e3,
-        "ms of its gradient": best(lambda: errors.T @ images, 200) * 1e3,
-    }
-
-
 if __name__ == "__main__":
     contender = globals()[sys.argv[1].replace("-", "_")]
     print(json.dumps(contender(Path(sys.argv[2]), int(sys.argv[3]))))

@@ -1,15 +1,19 @@
 """Kill runs at random moments, resume them, and compare the results with those of an uninterrupted run.
 
     python scripts/lab/kill_trials.py runs 40 data=folder data.root=PATH     # number of signals, overrides of the run
+    python scripts/lab/kill_trials.py study 10 data=folder data.root=PATH
     python scripts/lab/kill_trials.py store 50 data=folder data.root=PATH
 
 `runs` trains once without interruption, with augmentation and replicas. It then repeats the run, interrupted at random
 moments by SIGKILL, SIGTERM, SIGINT or SIGUSR1 and resumed in its folder; all must end with the first run's weights, bit
-for bit. `store` kills runs by SIGKILL while they decode the photos; the store that the next run finds or builds must
-hold the pixels of one built without interruption.
+for bit. `study` trains four runs one after the other, then side by side, while such signals go to any process of the
+study: all its processes must end, and the study, resumed, with the same weights. `store` kills runs by SIGKILL while
+they decode the photos; the store that the next run finds or builds must hold the pixels of one built without
+interruption.
 """
 
 import argparse
+import os
 import random
 import shutil
 import signal
@@ -18,18 +22,22 @@ import sys
 import time
 import zlib
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ("trainer=cpu", "trainer.max_epochs=40", "model=shallow", "model.replicas=3", "data.augment=true")
+STUDY = ("hydra.mode=MULTIRUN", "model=shallow,deep", "seed=0,1")
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 def start(folder: Path, overrides: list[str]) -> "subprocess.Popen[bytes]":
-    """Start a run in `folder`, with the pixel stores beside it."""
-    command = [sys.executable, str(ROOT / "train.py"), *RUN, f"hydra.run.dir={folder}", *overrides]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    """Start a run or study in `folder`, in a process group of its own."""
+    folders = (f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}")
+    command = [sys.executable, str(ROOT / "train.py"), *RUN, *folders, *overrides]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
 def end_at_random(process: "subprocess.Popen[bytes]", number: int, latest: float, rng: random.Random) -> bool:
@@ -52,7 +60,7 @@ def kill_runs(kills: int, folder: Path, overrides: list[str], rng: random.Random
     finished = equal = 0
     while sent.total() < kills:
         run = folder / f"run-{finished}"
-        number = rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+        number = rng.choice(SIGNALS)
         if end_at_random(start(run, overrides), number, seconds, rng):
             sent[number.name] += 1
             left["last.ckpt" if (run / "checkpoints/last.ckpt").exists() else "no checkpoint yet"] += 1
@@ -64,6 +72,43 @@ def kill_runs(kills: int, folder: Path, overrides: list[str], rng: random.Random
         print(f"{sent.total()} signals, {finished} runs finished, {equal} of them equal", flush=True)
     print(f"signals {dict(sent)}, after them {dict(left)}; {equal} of {finished} runs equal the one never killed")
     return equal == finished
+
+
+def kill_studies(kills: int, folder: Path, overrides: list[str], rng: random.Random) -> bool:
+    """Kill processes of studies; return whether all ended with the weights of the serial one, and none was left."""
+    overrides = [f"data.cache_dir={folder / 'cache'}", *overrides, *STUDY]
+    started = time.perf_counter()
+    assert start(folder / "whole", [*overrides, "jobs=1"]).wait() == 0, "the study fails without being killed"
+    seconds = time.perf_counter() - started
+    sent: Counter[str] = Counter()
+    studies = equal = left = 0
+    while sent.total() < kills or studies == 0:
+        study = folder / f"study-{studies}"
+        process = start(study, [*overrides, "jobs=2"])
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(rng.uniform(1, seconds / 2))
+        if process.poll() is None and sent.total() < kills:
+            victim, number = rng.choice(group(process)), rng.choice(SIGNALS)
+            os.kill(victim, number)
+            sent[f"{number.name} to the {'command' if victim == process.pid else 'others'}"] += 1
+        finished = process.wait(600) == 0
+        deadline = time.monotonic() + 30
+        while group(process) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        left += len(group(process))
+        if finished:
+            runs = [path.name for path in (folder / "whole").iterdir() if path.is_dir()]
+            equal += all(same_weights(folder / "whole" / run, study / run) for run in runs)
+            studies += 1
+        print(f"{sent.total()} signals, {studies} studies finished, {equal} of them equal", flush=True)
+    print(f"signals {dict(sent)}; {equal} of {studies} studies equal the serial one, {left} processes left")
+    return equal == studies and not left
+
+
+def group(process: "subprocess.Popen[bytes]") -> list[int]:
+    """List the processes of a process's group."""
+    listed = subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, text=True, check=False)
+    return list(map(int, listed.stdout.split()))
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -102,18 +147,22 @@ def checksum(cache: Path) -> int:
     return zlib.crc32(pixels.read_bytes())
 
 
+TRIALS = {"runs": kill_runs, "study": kill_studies, "store": kill_builds}
+
+
 def main() -> None:
     """Read the command line, run the trials, exit with failure if one failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("runs", "store"))
+    parser.add_argument("what", choices=tuple(TRIALS))
     parser.add_argument("kills", type=int)
     parser.add_argument("overrides", nargs="*", help="as for train.py")
     parser.add_argument("--folder", type=Path, default=Path("outputs/kill_trials"), help="emptied first")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and signals")
     arguments = parser.parse_args()
     shutil.rmtree(arguments.folder, ignore_errors=True)
-    trial = kill_runs if arguments.what == "runs" else kill_builds
-    passed = trial(arguments.kills, arguments.folder.resolve(), arguments.overrides, random.Random(arguments.seed))
+    passed = TRIALS[arguments.what](
+        arguments.kills, arguments.folder.resolve(), arguments.overrides, random.Random(arguments.seed)
+    )
     sys.exit(not passed)
 
 

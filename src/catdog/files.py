@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+METRICS = "metrics.json"  # the record of a finished run, written last
 OUTCOME = "outcome.json"  # written by a run without a result
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")  # in a spreadsheet; an apostrophe marks text
 

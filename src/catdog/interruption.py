@@ -1,11 +1,7 @@
 """Signal handling: an interrupted run ends cleanly and can be resumed."""
 
-import multiprocessing
-import os
 import signal
 import threading
-import time
-from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self, cast
@@ -13,21 +9,6 @@ from typing import Any, Self, cast
 from catdog.errors import InterruptedRunError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Ctrl-C; `kill` and schedulers; SLURM before its time limit
-
-
-@cache
-def end_with_parent() -> None:
-    """End this process when its parent ends, if it is a launcher's worker: a killed launcher cannot stop it."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while True:
-            time.sleep(0.5)
-            if os.getppid() != parent:
-                os.kill(os.getpid(), signal.SIGTERM)  # repeatedly: each ends only one of the queued jobs
-
-    if multiprocessing.parent_process() is not None:
-        threading.Thread(target=watch, daemon=True).start()
 
 
 class Interruption:

@@ -29,12 +29,12 @@ from catdog.errors import (
     suggestion,
 )  # fmt: skip
 from catdog.files import OUTCOME, read_json, write_atomically
-from catdog.interruption import Interruption, end_with_parent
+from catdog.interruption import Interruption
 from catdog.names import describe, describe_weights
 
 logger = logging.getLogger(__name__)
 
-KEYS = ("data", "model", "trainer", "callbacks", "logger", "seed", "test_weights", "ckpt_path", "primary")
+KEYS = ("data", "model", "trainer", "callbacks", "logger", "seed", "test_weights", "ckpt_path", "primary", "threads")
 GRID = "grid.json"  # what a study's runs in a folder come from: the grid and the command's variant of it
 MAX_NAME = 120  # characters of a study's folder; file systems allow 255 bytes
 
@@ -51,10 +51,9 @@ def train(config: DictConfig) -> float | None:
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as unresolved:
         sys.exit(f"catdog: {explain(unresolved)}")
-    end_with_parent()
     try:
         with Interruption(folder) as interruption:
-            _check(plain, sweeping)
+            _check(plain, sweeping, plain.pop("jobs") is None or (sweeping and "jobs" in hydra_config.launcher))
             metrics = _run(plain, folder, bool(hydra_config.job.chdir), interruption.callback())
         return metrics.get("val/acc") if metrics else None
     except InterruptedRunError as error:
@@ -76,11 +75,13 @@ def train(config: DictConfig) -> float | None:
 
 def _run(config: dict[str, Any], folder: Path, chdir: bool, interruption: Any) -> dict[str, Any] | None:
     """Build data, model, callbacks and loggers, and train; `chdir`: Hydra has changed the working directory."""
-    from lightning import seed_everything  # here, because PyTorch takes seconds that --help need not wait for
+    import torch  # here, because PyTorch takes seconds that --help need not wait for
+    from lightning import seed_everything
     from lightning.pytorch.loggers import TensorBoardLogger
 
     from catdog import training
 
+    torch.set_num_threads(config["threads"])
     seed_everything(config["seed"], verbose=False)
     if chdir:
         for group, key in ((config["data"], "root"), (config["data"], "cache_dir"), (config, "ckpt_path")):
@@ -107,8 +108,10 @@ def _is_first_process() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
-def _check(config: dict[str, Any], sweeping: bool) -> None:
+def _check(config: dict[str, Any], sweeping: bool, jobs_allowed: bool) -> None:
     """Raise an InputError for settings that would be silently ignored or cannot work."""
+    if not jobs_allowed:
+        raise InputError("jobs is for a multirun on this machine: -m or study=NAME, and no other hydra/launcher")
     for key in config:
         if key not in KEYS:
             raise InputError(f"there is no key {key}{suggestion(key, KEYS)}")
@@ -126,6 +129,7 @@ def _check(config: dict[str, Any], sweeping: bool) -> None:
     for key in ("max_epochs", "max_steps", "accumulate_grad_batches"):
         if config["trainer"].get(key) is not None:
             check_whole_number(f"trainer.{key}", config["trainer"][key], least=-1)
+    check_whole_number("threads", config["threads"], least=1)
     check_whole_number("seed", config["seed"], least=0, most=LARGEST_SEED)
 
 
@@ -177,7 +181,7 @@ def name_variant(overrides: Sequence[str]) -> str:
     data, root = values.pop("data", "drawn"), values.pop("data.root", "")
     folder = Path(root).resolve()
     photos = f"{data.removeprefix('folder')}{folder.name}-{short_hash(str(folder))}" if root else data
-    rest = {key: value for key, value in values.items() if key not in ("study", "data.cache_dir")}
+    rest = {key: value for key, value in values.items() if key not in ("study", "jobs", "data.cache_dir")}
     whole = "_".join([photos, *(f"{key}={value}" for key, value in rest.items())])
     name = re.sub(r"[^\w.,=+-]", "", whole)[:MAX_NAME]
     return name if name == whole else f"{name}-{short_hash(whole)}"

@@ -6,8 +6,8 @@ from typing import Any, Self
 
 from catdog.data import CatDogDataModule, FolderSource, MicrosoftSource, OxfordPetsSource, SyntheticSource, store_key
 from catdog.errors import InputError
-from catdog.files import read_json
-from catdog.training.run_folder import IDENTITY, METRICS
+from catdog.files import METRICS, read_json
+from catdog.training.run_folder import IDENTITY
 
 KINDS = (FolderSource, MicrosoftSource, OxfordPetsSource, SyntheticSource)
 SOURCES: dict[str, Any] = {f"catdog.data.{kind.__name__}": kind for kind in KINDS}

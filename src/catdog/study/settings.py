@@ -13,9 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from catdog.errors import InputError
-from catdog.files import OUTCOME
+from catdog.files import METRICS, OUTCOME
 from catdog.names import net_name
-from catdog.training.run_folder import METRICS
 
 # Keys in which runs of one setting may differ, and model.image_size, which repeats data.image_size. All other keys,
 # except the loggers', define the setting.

@@ -15,8 +15,9 @@ from tqdm import tqdm
 logger = logging.getLogger(__name__)
 
 SAVE_INTERVAL = 1.0  # seconds; an epoch may take 0.1 s, and a checkpoint after each would add 10 %
-BAR = "{percentage:3.0f}%|{bar}| {n:.0f}/{total_fmt} epochs [{elapsed}<{remaining}] {desc}"
+BAR = "epoch {n:.0f}/{total_fmt} |{bar}| {desc}, {remaining} left"
 PROGRESS_METRICS = ("train/loss", "train/acc", "val/loss", "val/acc")
+BAR_METRICS = ("train/loss", "val/acc")  # 80 columns have no room for all
 
 
 def seeds_of(model: LightningModule) -> Sequence[int]:
@@ -76,10 +77,10 @@ class RunCheckpoint(Checkpoint):
         """Record and report the epoch; save if SAVE_INTERVAL has passed."""
         row = self._record(trainer, pl_module, "train")
         row["seconds"] = time.perf_counter() - self._started
-        means = [f"{name} {sum(row[name]) / len(row[name]):.3f}" for name in PROGRESS_METRICS if name in row]
-        line = ", ".join([*means, f"{row['seconds']:.2f} s"])
+        means = {name: f"{name} {sum(row[name]) / len(row[name]):.3f}" for name in PROGRESS_METRICS if name in row}
         self._bar.update(row["epoch"] - self._bar.n)
-        self._bar.set_description_str(line)
+        self._bar.set_description_str(", ".join(means[name] for name in BAR_METRICS if name in means))
+        line = ", ".join([*means.values(), f"{row['seconds']:.2f} s"])
         if self._bar.disable and trainer.is_global_zero and trainer.progress_bar_callback is None:
             logger.info("epoch %d%s: %s", row["epoch"], f"/{trainer.max_epochs}".replace("/-1", ""), line)
         if trainer.strategy.broadcast(time.monotonic() - self._saved_at >= SAVE_INTERVAL):  # same in every process

@@ -18,12 +18,11 @@ from torch import Tensor
 from catdog import plots
 from catdog.data import CatDogDataModule
 from catdog.environment import environment
-from catdog.files import csv_text, write_atomically
+from catdog.files import METRICS, csv_text, write_atomically
 from catdog.model import CatDogClassifier
 from catdog.names import describe, net_title
 from catdog.statistics import mean_accuracy, wilson_interval
 from catdog.training.callbacks import seeds_of
-from catdog.training.run_folder import METRICS
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,8 @@ import torch
 from filelock import FileLock
 
 from catdog.errors import InputError
-from catdog.files import OUTCOME, read_json, write_atomically
+from catdog.files import METRICS, OUTCOME, read_json, write_atomically
 
-METRICS = "metrics.json"
 IDENTITY = "identity.json"  # everything that the result depends on: the configuration and the photos
 PREPARE_TIMEOUT = 60.0  # seconds that other processes wait for the first one to prepare the folder
 
