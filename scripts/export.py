@@ -1,4 +1,4 @@
-"""Export a trained net: `python scripts/export.py RUN --format onnx` writes one file that needs no catdog.
+"""Export a trained net: `python scripts/export.py RUN` writes one ONNX file that needs no catdog.
 
 It maps the pixels of resized photos to the probability of class 1. It is written only if its probabilities match the
 checkpoint's.
@@ -16,14 +16,13 @@ def main() -> None:
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT|RUN", type=Path, help="a checkpoint or a finished run's folder"
     )
-    parser.add_argument("--format", choices=("onnx", "torch-export"), default="onnx", help="onnx by default")
-    parser.add_argument("--out", type=Path, help="ends in .onnx or .pt2; beside the checkpoint by default")
+    parser.add_argument("--out", type=Path, help="ends in .onnx; beside the checkpoint by default")
     arguments = parser.parse_args()
     with one_line_errors():
         from catdog.inference.export import export
         from catdog.inference.runs import locate
 
-        print(export(locate(arguments.checkpoint)[0], arguments.format, arguments.out))
+        print(export(locate(arguments.checkpoint)[0], arguments.out))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ was invalid; 2 the command line was invalid.
 """
 
 import argparse
-import io
 import sys
 from pathlib import Path
 
@@ -17,14 +16,10 @@ from catdog.cli import one_line_errors
 
 
 def main() -> None:
-    """Read the command line and standard input, print a prediction for every photo."""
+    """Read the command line, print a prediction for every photo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", metavar="RUN|CHECKPOINT", help="a finished run's folder, or a checkpoint's file")
-    parser.add_argument(
-        "photos", metavar="PHOTO|FOLDER|-", nargs="+",
-        help="a folder is searched at any depth; - reads paths from standard input, one per line",
-    )  # fmt: skip
-    parser.add_argument("-0", "--null", action="store_true", help="the paths of - end with NUL bytes (find -print0)")
+    parser.add_argument("photos", metavar="PHOTO|FOLDER", nargs="+", help="a folder is searched at any depth")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write all predictions there, as CSV")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all predictions there, as JSON")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw the first 100 photos there, .png or .jpg")
@@ -32,8 +27,8 @@ def main() -> None:
     with one_line_errors():
         from catdog.inference import predict  # here, because --help need not wait for PyTorch
 
-        paths = predict.expand(arguments.photos, sys.stdin.buffer if sys.stdin else io.BytesIO(), arguments.null)
-        status = predict.print_predictions(arguments.model, paths, arguments.csv, arguments.json, arguments.sheet)
+        files = arguments.csv, arguments.json, arguments.sheet
+        status = predict.print_predictions(arguments.model, arguments.photos, *files)
     sys.exit(status)
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from catdog.errors import InputError
 from catdog.files import csv_text
 from catdog.inference import predict as room
-from catdog.inference.predict import BATCH, COLUMNS, Prediction, draw_sheet, expand, predict, print_predictions
+from catdog.inference.predict import BATCH, COLUMNS, Prediction, draw_sheet, predict, print_predictions
 from catdog.inference.predictor import Predictor
 from catdog.inference.runs import FinishedRun
 from conftest import ROOT, RunOf, make_classifier
@@ -96,7 +96,6 @@ def test_one_unreadable_photo_does_not_stop_the_rest(
     )
     assert told(capsys, run_of(1), [text])[0] == 1
     assert told(capsys, run_of(1), [good])[0] == 0
-    assert told(capsys, run_of(1), [])[0] == 1  # nothing came from standard input
 
 
 def test_a_folder_stands_for_the_photos_below_it(
@@ -148,15 +147,6 @@ def test_no_name_is_a_formula_in_a_spreadsheet_and_each_is_read_back(names: list
     assert [row[0].removeprefix("'") for row in rows] == names
 
 
-def test_standard_input_gives_paths_in_the_place_of_a_dash() -> None:
-    given = io.BytesIO(b"one\n two words\r\n\nb\xff\n")
-    assert expand(["first", "-", "last"], given, False) == ["first", "one", " two words", "b\udcff", "last"]
-    assert expand(["-"], io.BytesIO(b"new\nline\0two\0"), True) == ["new\nline", "two"]
-    assert expand(["photo"], io.BytesIO(b"never read"), False) == ["photo"]
-    with pytest.raises(InputError, match="standard input has NUL bytes: it must hold paths, one per line"):
-        expand(["-"], io.BytesIO(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), False)
-
-
 def test_a_sheet_shows_the_first_photos_upright_as_squares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photo = Image.new("RGB", (200, 100), "red")
     photo.paste("blue", (0, 0, 100, 100))  # left half
@@ -188,12 +178,12 @@ def test_files_that_cannot_be_written_are_refused_before_the_work(tmp_path: Path
             print_predictions("no model is looked for", [], *files)
 
 
-def test_the_command_takes_paths_from_a_pipe_and_ends_when_nobody_reads_on(run_of: RunOf, tmp_path: Path) -> None:
+def test_the_command_ends_when_nobody_reads_on(run_of: RunOf, tmp_path: Path) -> None:
     for number in range(200):
         draw(tmp_path / f"{number:03d}.png", number)
     (tmp_path / "000.png").write_text("no photo")
-    predict_them = f"{sys.executable} {ROOT / 'scripts/predict.py'} {run_of(1)} -0 -"
-    pipe = f"find {tmp_path} -name '*.png' -print0 | sort -z | {predict_them} | head -n 3; echo ${{PIPESTATUS[2]}}"
+    predict_them = f"{sys.executable} {ROOT / 'scripts/predict.py'} {run_of(1)} {tmp_path}"
+    pipe = f"{predict_them} | head -n 3; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, timeout=60, check=False)
     header, first, second, status = done.stdout.splitlines()
     assert header == "prediction  confidence  path"

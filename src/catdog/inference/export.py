@@ -1,8 +1,6 @@
-"""Export: one file that predicts without catdog, checked against its checkpoint before it is written."""
+"""Export: one ONNX file that predicts without catdog, checked against its checkpoint before it is written."""
 
-import io
 import json
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import indent
@@ -16,39 +14,39 @@ from catdog.errors import InputError, check_packages
 from catdog.files import write_atomically
 from catdog.inference.predictor import Predictor
 
+SUFFIX = ".onnx"
 TOLERANCE = 1e-5  # between the probabilities of the file and of the checkpoint
 BATCHES = (1, 2, 3, 64)  # sizes of the batches of random pixels that the file is checked on
 OPSET = 20  # the first whose image sampling is PyTorch's
-SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
-DETAILS = "catdog.json"  # member of a torch.export file for the metadata, which ONNX has a field for
 
 
-def export(checkpoint: Path, kind: str, path: Path | None = None) -> str:
+def export(checkpoint: Path, path: Path | None = None) -> str:
     """Export a checkpoint's networks to one file, if its probabilities match the checkpoint's within TOLERANCE.
 
-    `kind` is one of SUFFIXES; by default the file goes beside the checkpoint. Returns text for the terminal: the file's
-    size, the result of the check, and example code.
+    By default the file goes beside the checkpoint. Returns text for the terminal: the file's size, the result of the
+    check, and example code.
 
     Raises:
         InputError: the checkpoint cannot be used, a package is missing, or the file is wrong.
     """
-    check_packages(f"--format {kind}", "export", ("onnx", "onnxruntime", "onnxscript") if kind == "onnx" else ())
-    path = path or checkpoint.with_suffix(SUFFIXES[kind])
-    if path.suffix != SUFFIXES[kind]:  # protects checkpoints and photos from being overwritten
-        raise InputError(f"--out must end in {SUFFIXES[kind]} for --format {kind}, got {str(path)!r}")
+    check_packages("the export", "export", ("onnx", "onnxruntime", "onnxscript"))
+    path = path or checkpoint.with_suffix(SUFFIX)
+    if path.suffix != SUFFIX:  # protects checkpoints and photos from being overwritten
+        raise InputError(f"--out must end in {SUFFIX}, got {str(path)!r}")
     model = Predictor.load(checkpoint)
-    example = usage(kind, path.name, model.image_size, model.class_names[1])
+    example = usage(path.name, model.image_size, model.class_names[1])
     try:
-        content = serialize(model, kind, _details(model, checkpoint) | {"example": example})
-    except Exception as error:  # PyTorch's exporters raise many kinds
-        raise InputError(f"--format {kind} cannot express these networks ({type(error).__name__})") from error
-    rng, program, shape = np.random.default_rng(0), load(content, kind), (3, model.image_size, model.image_size)
+        content = serialize(model, _details(model, checkpoint) | {"example": example})
+    except Exception as error:  # PyTorch's exporter raises many kinds
+        raise InputError(f"ONNX cannot express these networks ({type(error).__name__})") from error
+    rng, shape = np.random.default_rng(0), (3, model.image_size, model.image_size)
     batches = [rng.integers(0, 256, (photos, *shape), dtype=np.uint8) for photos in BATCHES]
     expected = model.logits(torch.from_numpy(np.concatenate(batches))).sigmoid().mean(0).numpy()
-    difference = float(np.abs(np.concatenate([program(pixels) for pixels in batches]) - expected).max())
+    found = np.concatenate([run(content, pixels) for pixels in batches])
+    difference = float(np.abs(found - expected).max())
     if not difference <= TOLERANCE:  # `not <=` also refuses NaN
-        found = f"differ from the checkpoint's by up to {difference:.2g}, more than {TOLERANCE:g}"
-        raise InputError(f"the exported program's probabilities {found}; no file is left")
+        by = f"differ from the checkpoint's by up to {difference:.2g}, more than {TOLERANCE:g}"
+        raise InputError(f"the exported program's probabilities {by}; no file is left")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content)
     checked = f"its probabilities for {sum(BATCHES)} pictures differ from the checkpoint's by at most {difference:.1g}"
@@ -56,53 +54,37 @@ def export(checkpoint: Path, kind: str, path: Path | None = None) -> str:
     return title + indent(example.rstrip(), "  ")
 
 
-def usage(kind: str, file: str, size: int, class_name: str) -> str:
+def usage(file: str, size: int, class_name: str) -> str:
     """Return example code that predicts a photo with an exported file, without catdog."""
-    if kind == "onnx":
-        imports, pixels = "import numpy as np, onnxruntime", "np.asarray(photo).transpose(2, 0, 1)"
-        output = f'onnxruntime.InferenceSession({file!r}).run(["probability"], {{"pixels": pixels}})[0]'
-    else:
-        imports, pixels = "import torch, torchvision", "torchvision.transforms.functional.pil_to_tensor(photo)"
-        output = f"torch.export.load({file!r}).module()(pixels).tolist()"
+    run = f'onnxruntime.InferenceSession({file!r}).run(["probability"], {{"pixels": pixels}})[0]'
     return f"""\
-{imports}
+import numpy as np, onnxruntime
 from PIL import Image, ImageOps
 photo = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB").resize(({size}, {size}), Image.BILINEAR)
-pixels = {pixels}[None]  # uint8 (1, 3, {size}, {size})
-(probability,) = {output}  # of {class_name!r}
+pixels = np.asarray(photo).transpose(2, 0, 1)[None]  # uint8 (1, 3, {size}, {size})
+(probability,) = {run}  # of {class_name!r}
 """
 
 
-def serialize(model: Predictor, kind: str, details: dict[str, str]) -> bytes:
+def serialize(model: Predictor, details: dict[str, str]) -> bytes:
     """Export the mean probability over the replicas, with `details` as metadata and no path of this machine."""
     pixels = torch.zeros(2, 3, model.image_size, model.image_size, dtype=torch.uint8)  # example input for tracing
-    if kind == "onnx":
-        exported: Any = torch.onnx.export(
-            model.eval(), (pixels,), input_names=["pixels"], output_names=["probability"], opset_version=OPSET,
-            dynamic_shapes={"pixels": {0: "batch"}}, dynamo=True, external_data=False, verbose=False,
-        )  # fmt: skip
-        for node in exported.model.graph:
-            node.metadata_props.clear()
-        exported.model.metadata_props.update(details)
-        return exported.model_proto.SerializeToString()
-    batch = torch.export.Dim("batch", min=0)
-    program = torch.export.export(model.eval(), (pixels,), dynamic_shapes={"pixels": {0: batch}})
-    for traced in program.graph.nodes:
-        traced.meta.pop("stack_trace", None)
-    file = io.BytesIO()
-    torch.export.save(program, file, extra_files={DETAILS: json.dumps(details, indent=2)})
-    return file.getvalue()
+    exported: Any = torch.onnx.export(
+        model.eval(), (pixels,), input_names=["pixels"], output_names=["probability"], opset_version=OPSET,
+        dynamic_shapes={"pixels": {0: "batch"}}, dynamo=True, external_data=False, verbose=False,
+    )  # fmt: skip
+    for node in exported.model.graph:
+        node.metadata_props.clear()
+    exported.model.metadata_props.update(details)
+    return exported.model_proto.SerializeToString()
 
 
-def load(content: bytes, kind: str) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """Load an exported program, without catdog, as a function from pixels to probabilities."""
-    if kind == "onnx":
-        import onnxruntime
+def run(content: bytes, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Compute the probabilities, (photos,), of an exported file's content, without catdog."""
+    import onnxruntime
 
-        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        return lambda pixels: session.run(["probability"], {"pixels": pixels})[0]
-    program = torch.export.load(io.BytesIO(content)).module()
-    return lambda pixels: program(torch.from_numpy(pixels)).numpy()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return session.run(["probability"], {"pixels": pixels})[0]
 
 
 def _details(model: Predictor, checkpoint: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import BinaryIO, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -79,20 +79,6 @@ def predict(model: Predictor, paths: Sequence[str], progress: bool = True) -> It
             yield Prediction(name, str(photo)) if unreadable else Prediction.of(name, replicas, model.class_names)
 
 
-def expand(arguments: Sequence[str], standard_input: BinaryIO, ends_with_nul: bool) -> list[str]:
-    """Replace every `-` by the paths on standard input, one per line or each ended by a NUL byte.
-
-    Raises:
-        InputError: standard input has NUL bytes where lines are expected, as the content of a photo has.
-    """
-    content = standard_input.read() if "-" in arguments else b""
-    if not ends_with_nul and b"\0" in content:
-        raise InputError("standard input has NUL bytes: it must hold paths, one per line, or with --null ended by NUL")
-    lines = content.split(b"\0") if ends_with_nul else content.splitlines()
-    named = [os.fsdecode(line) for line in lines if line]
-    return [path for argument in arguments for path in (named if argument == "-" else [argument])]
-
-
 def print_predictions(
     trained: str | Path, paths: Sequence[str], csv_file: Path | None, json_file: Path | None, sheet_file: Path | None
 ) -> int:
@@ -124,7 +110,7 @@ def print_predictions(
     if sheet_file is not None:
         draw_sheet(predictions).save(sheet_file)
     unreadable = sum(prediction.reason is not None for prediction in predictions)
-    if unreadable or not predictions:
+    if unreadable:
         print(f"catdog: {unreadable:,} of {len(predictions):,} photos could not be read", file=sys.stderr)
         return NONE_READ if unreadable == len(predictions) else SOME_UNREADABLE
     return ALL_READ
