@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -43,7 +45,7 @@ def test_missing_accelerators_are_skipped_and_failures_are_rows(tmp_path: Path) 
 
 
 def test_the_study_rehearses_in_its_folder_and_runs_nothing_twice(tmp_path: Path) -> None:
-    arguments = ("study=depth_vs_epochs", "trainer=smoke", "model=logistic,deep", "data.fold=0,1", *SMALL)
+    arguments = ("study=depth_vs_epochs", "trainer=smoke", "model=logistic,deep", "data.fold=0,1", "jobs=2", *SMALL)
     first = command(tmp_path, *arguments, **ASCII)
     assert first.returncode == 0, first.stderr
     assert r"\u2212" in first.stdout  # what a terminal has no letters for is shown all the same
@@ -91,8 +93,9 @@ def test_runs_side_by_side_are_those_of_a_single_command_and_print_to_their_logs
     sweep = command(tmp_path, "-m", "seed=0,1,2", "jobs=2", "hydra.sweep.dir=sweep", *arguments)
     alone = command(tmp_path, "seed=1", "hydra.run.dir=run", *arguments)
     assert (sweep.returncode, alone.returncode) == (0, 0), sweep.stderr
-    first, *_, last = sweep.stderr.splitlines()
-    assert (first, last) == ("run 0 of 3, 2 at a time", "run 3 of 3, 2 at a time")
+    line = "run {} of 3, 2 at a time"
+    pattern = f"{line.format(1)}, about \\d+ s left\n{line.format(2)}, about \\d+ s left\n{line.format(3)}\n"
+    assert re.fullmatch(pattern, sweep.stderr)
     assert "epoch 3/3" not in sweep.stdout
     (same,) = (tmp_path / "sweep").glob("*seed-1*")
     assert "epoch 3/3" in (same / "train.log").read_text()
@@ -134,6 +137,39 @@ def test_a_killed_study_leaves_no_worker_and_goes_on_where_it_was(tmp_path: Path
     assert f"epoch {done_epochs}/1000" not in log
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+@pytest.mark.parametrize(
+    ("victim", "number", "sentence"),
+    [
+        ("command", signal.SIGINT, "interrupted after 0 of 2 runs; the same command runs the rest"),
+        ("worker", signal.SIGKILL, "a run's process was killed; .* jobs=1 .*; the same command runs the rest"),
+    ],
+)
+def test_a_study_ends_with_all_its_processes(tmp_path: Path, victim: str, number: int, sentence: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), "-m", "seed=0,1", "jobs=2", "trainer.max_epochs=100000", *SMALL],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.rglob("last.ckpt"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    workers = [worker for child in children(process.pid) for worker in children(child)]
+    os.kill(process.pid if victim == "command" else workers[0], number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert re.fullmatch(f"catdog: {sentence}", errors.splitlines()[-1])
+    assert len(workers) == 2
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    reasons = [json.loads(path.read_text())["reason"] for path in tmp_path.rglob("outcome.json")]
+    assert len(reasons) == (2 if victim == "command" else 1)
+    assert all(reason.startswith("interrupted by SIGTERM; the same command") for reason in reasons)
+
+
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     """The same photos in every step, so the same losses; each test photo once; one record."""
     records = []
@@ -157,11 +193,22 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
         assert own["test/loss"] == pytest.approx(same["test/loss"], abs=1e-6)
 
 
-@pytest.mark.parametrize("sweep", [("data=folder", "data.root=A,B"), ("study=glob(*)",), ("ckpt_path=a,b",)])
-def test_jobs_that_would_share_a_folder_are_refused_before_the_first(tmp_path: Path, sweep: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("sweep", "sentence"),
+    [
+        (("data=folder", "data.root=A,B"), r"a sweep over data.root would put several jobs into one folder; .*"),
+        (("study=glob(*)",), "a sweep over study would put several jobs into one folder; .*"),
+        (("ckpt_path=a,b",), "a sweep over ckpt_path would put several jobs into one folder; .*"),
+        (("seed=0,1", "jobs=2", "hydra/launcher=basic"), "jobs is for hydra/launcher=processes; .*"),
+        (("seed=0,1", "jobs=0"), "jobs must be a whole number of at least 1, got 0"),
+    ],
+)
+def test_a_sweep_that_cannot_work_is_refused_before_its_first_job(
+    tmp_path: Path, sweep: tuple[str, ...], sentence: str
+) -> None:
     done = command(tmp_path, "-m", *sweep, "trainer.max_epochs=1")
     assert done.returncode == 1
-    assert re.fullmatch(r"catdog: a sweep over \S+ would put several jobs into one folder; .*\n", done.stderr)
+    assert re.fullmatch(f"catdog: {sentence}\n", done.stderr)
     assert not list(tmp_path.rglob("outcome.json"))
 
 

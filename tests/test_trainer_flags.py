@@ -132,7 +132,7 @@ def test_callbacks_and_loggers_are_added_to_the_runs_own(train_py: TrainPy, tmp_
     ("override", "sentence"),
     [
         ("trainer.max_epochs=0", "trainer.max_epochs=0 leaves nothing to train"),
-        ("jobs=2", "jobs is for a multirun on this machine: -m or study=NAME, and no other hydra/launcher"),
+        ("jobs=2", "jobs is for several runs: -m with values to sweep over, or study=NAME"),
         ("threads=0", "threads must be a whole number of at least 1, got 0"),
         ("trainer.limit_test_batches=0", "trainer.limit_test_batches=0 leaves nothing to test"),
         ("trainer.max_epochs=ten", "trainer.max_epochs must be a whole number of at least -1, got 'ten'"),

@@ -7,7 +7,7 @@ The table has medians over the rounds, with minimum and maximum. Sections:
   process   `train.py` for 100 epochs, whole process, cache cold and warm, against the plain script's 100 epochs
   start     --help, imports alone, a run of one epoch; decoding all photos
   replicas  seconds per epoch and net with 1, 10, 16 and 64 replicas
-  memory    peak memory of a run, and of each worker of a study, in MB
+  memory    peak memory of a run in MB
   study     depth_vs_epochs with one seed, 60 runs on ten folds: one at a time with all threads, on all cores (an hour)
   seeds     depth_vs_epochs with ten replicas on one fold, against the plain script's 60 trainings
   scale     25,000 and 200,000 synthetic photos of 32 pixels against 2,000: microseconds per photo and epoch
@@ -51,7 +51,7 @@ class Process(NamedTuple):
 
 
 def run(*command: str | Path, threads: int | None = None) -> Process:
-    """Run a command from the project's root, where it decides itself with so many threads.
+    """Run a command from the project's root; `threads` sets OMP_NUM_THREADS.
 
     Raises:
         SystemExit: it failed; its output is shown.
@@ -222,7 +222,7 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
         label = f" {median(row['values']):.2g} s"
         axes.annotate(label, (max(row["values"]), height), (6, 0), textcoords="offset points", va="center")
     axes.set(xscale="log", yticks=range(len(rows)), yticklabels=[row["contender"] for row in rows])
-    axes.set_xlabel("seconds per epoch of 1,600 photos (every round; median beside it)")
+    axes.set_xlabel("seconds per epoch (a dot per round; median beside them)")
     axes.grid(axis="x", which="both", alpha=0.3)
     axes.margins(x=0.15)
     return figure

@@ -82,15 +82,17 @@ def kill_studies(kills: int, folder: Path, overrides: list[str], rng: random.Ran
     seconds = time.perf_counter() - started
     sent: Counter[str] = Counter()
     studies = equal = left = 0
-    while sent.total() < kills or studies == 0:
+    finished = False
+    while sent.total() < kills or not finished:
         study = folder / f"study-{studies}"
         process = start(study, [*overrides, "jobs=2"])
         with suppress(subprocess.TimeoutExpired):
-            process.wait(rng.uniform(1, seconds / 2))
-        if process.poll() is None and sent.total() < kills:
+            process.wait(rng.uniform(1, seconds * 0.7) if sent.total() < kills else None)
+        if process.poll() is None:
             victim, number = rng.choice(group(process)), rng.choice(SIGNALS)
-            os.kill(victim, number)
-            sent[f"{number.name} to the {'command' if victim == process.pid else 'others'}"] += 1
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(victim, number)
+                sent[f"{number.name} to the {'command' if victim == process.pid else 'others'}"] += 1
         finished = process.wait(600) == 0
         deadline = time.monotonic() + 30
         while group(process) and time.monotonic() < deadline:

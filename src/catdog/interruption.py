@@ -53,7 +53,8 @@ class Interruption:
         if self.received:
             return
         self.received = number
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if signal.SIGINT in self.replaced:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS[1:])  # for good: another could prevent outcome.json
         launcher = self.trainer and self.trainer.strategy.launcher
         if launcher and number != signal.SIGINT:  # a terminal sends Ctrl-C to all processes itself

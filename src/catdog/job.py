@@ -53,7 +53,7 @@ def train(config: DictConfig) -> float | None:
         sys.exit(f"catdog: {explain(unresolved)}")
     try:
         with Interruption(folder) as interruption:
-            _check(plain, sweeping, plain.pop("jobs") is None or (sweeping and "jobs" in hydra_config.launcher))
+            _check(plain, sweeping)
             metrics = _run(plain, folder, bool(hydra_config.job.chdir), interruption.callback())
         return metrics.get("val/acc") if metrics else None
     except InterruptedRunError as error:
@@ -108,10 +108,10 @@ def _is_first_process() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
-def _check(config: dict[str, Any], sweeping: bool, jobs_allowed: bool) -> None:
-    """Raise an InputError for settings that would be silently ignored or cannot work."""
-    if not jobs_allowed:
-        raise InputError("jobs is for a multirun on this machine: -m or study=NAME, and no other hydra/launcher")
+def _check(config: dict[str, Any], sweeping: bool) -> None:
+    """Raise an InputError for settings that would be silently ignored or cannot work; take `jobs` out of the others."""
+    if config.pop("jobs", None) is not None and not sweeping:
+        raise InputError("jobs is for several runs: -m with values to sweep over, or study=NAME")
     for key in config:
         if key not in KEYS:
             raise InputError(f"there is no key {key}{suggestion(key, KEYS)}")
@@ -198,6 +198,8 @@ class ReportCallback(Callback):
 
         Jobs would share a folder if the swept key is not part of their folders' names.
         """
+        if config.get("jobs") is not None and "jobs" not in config.hydra.launcher:
+            sys.exit("catdog: jobs is for hydra/launcher=processes; another launcher has options of its own")
         unnamed = config.hydra.job.config.override_dirname.exclude_keys
         for override in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task)):
             if override.is_sweep_override() and override.key_or_group in unnamed:

@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import islice
 from multiprocessing import forkserver
 from pathlib import Path
@@ -20,15 +21,16 @@ from hydra.core.utils import JobReturn, JobRuntime, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
+from tqdm import tqdm
 
-from catdog import job
 from catdog.errors import check_whole_number
 from catdog.files import METRICS
 from catdog.interruption import SIGNALS
 
-MEMORY_OF_RUN = 0.6e9  # bytes; docs/performance.md
+MEMORY_OF_RUN = 0.6e9  # bytes; less where processes share memory, more for wide layers: docs/performance.md
 REFRESH = 1.0  # seconds between updates of the progress line
+PATIENCE = 30.0  # seconds until a process that ignores SIGTERM is killed
 RESUMES = "the same command runs the rest"
 
 
@@ -38,6 +40,7 @@ class Run:
 
     context: HydraContext
     config: DictConfig  # of the multirun
+    task: tuple[str, str]  # module and name of the function that `hydra.main` decorates
     overrides: Sequence[str]
     number: int
 
@@ -57,77 +60,69 @@ class Run:
         return config.trainer.accelerator != "cpu" and torch.accelerator.is_available()
 
     def execute(self) -> tuple[JobReturn, bool]:
-        """Run the job, with all that it prints in the log of its folder; return whether it was finished before, too."""
+        """Run the task, with all that it prints in the log of its folder; return whether it has trained, too."""
         config = self._compose()
         folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir)
         folder.mkdir(parents=True, exist_ok=True)
+        before = (folder / METRICS).exists()
         with open(folder / f"{config.hydra.job.name}.log", "ab") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-        before = (folder / METRICS).exists()
-        return run_job(job.train, config, "hydra.sweep.dir", "hydra.sweep.subdir", hydra_context=self.context), before
+        module, name = self.task
+        task = getattr(import_module(module), name).__wrapped__
+        returned = run_job(task, config, "hydra.sweep.dir", "hydra.sweep.subdir", hydra_context=self.context)
+        sys.stdout.flush()  # into this run's log, not the next one's
+        return returned, (folder / METRICS).exists() and not before
 
     def _compose(self) -> DictConfig:
-        """Compose the run's configuration, without the console's log."""
+        """Compose the run's configuration, without the console's log where a file has the same lines."""
         setup_globals()
         JobRuntime.instance().set("name", self.config.hydra.job.name)
         config = self.context.config_loader.load_sweep_config(self.config, list(self.overrides))
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = self.number
-            config.hydra.job_logging.root.handlers = ["file"]
+            handlers = OmegaConf.select(config, "hydra.job_logging.root.handlers") or ()
+            if "file" in handlers:
+                config.hydra.job_logging.root.handlers = [name for name in handlers if name != "console"]
         HydraConfig.instance().set_config(config)
         return config
 
 
 class Progress:
-    """One line on all runs, such as `run 17 of 60, 4 at a time, about 6 min left`.
+    """One line on all runs, such as `run 17 of 60, 4 at a time, about 6 min left`."""
 
-    Attributes:
-        at_once: number of runs at once.
-        finished: number of finished runs.
-    """
+    def __init__(self, runs: Sequence[Run], at_once: int) -> None:
+        self.runs, self.at_once, self.finished = len(runs), at_once, 0
+        self._ahead, self._trained = sum(run.epochs for run in runs), 0.0  # epochs
+        self._started = time.monotonic()
+        self._end: float | None = None  # estimated
 
-    def __init__(self, runs: Sequence[Run]) -> None:
-        self.runs, self.at_once, self.finished = len(runs), 1, 0
-        self._waiting = sum(run.epochs for run in runs)  # epochs of unfinished runs
-        self._trained = self._seconds = 0.0  # epochs and time of runs that this command has finished
-        self._started: dict[int, float] = {}  # of the running ones
-        self._printed = -1
-
-    def start(self, run: Run) -> None:
-        """Start a run's clock."""
-        self._started[run.number] = time.monotonic()
-
-    def finish(self, run: Run, before: bool) -> None:
-        """Count a run as finished, `before` if by an earlier command."""
+    def finish(self, run: Run, trained: bool) -> None:
+        """Count a run as finished; not `trained`: in no time, as it was finished before or has failed."""
         self.finished += 1
-        self._waiting -= run.epochs
-        seconds = time.monotonic() - self._started.pop(run.number)
-        if not before:
-            self._trained, self._seconds = self._trained + run.epochs, self._seconds + seconds
+        self._ahead -= run.epochs
+        if trained:
+            self._trained += run.epochs
+            now = time.monotonic()
+            self._end = now + (now - self._started) * self._ahead / self._trained
 
-    def show(self) -> None:
-        """Print the line to standard error: over the one before on a terminal, else once for every finished run."""
+    def __str__(self) -> str:
+        """Format the line."""
         line = f"run {self.finished} of {self.runs}, {self.at_once} at a time"
-        if self._trained and self._started:
-            elapsed = sum(time.monotonic() - started for started in self._started.values())
-            work = self._seconds / self._trained * self._waiting - elapsed
-            left = max(0.0, work / min(self.at_once, self.runs - self.finished))
-            line += f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
-        if sys.stderr.isatty():
-            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
-        elif self._printed != self.finished:
-            print(line, file=sys.stderr, flush=True)
-        self._printed = self.finished
+        if self._end is None or self.finished == self.runs:
+            return line
+        left = max(0.0, self._end - time.monotonic())
+        return f"{line}, about {left / 60:.0f} min left" if left >= 90 else f"{line}, about {left:.0f} s left"
 
 
 class ProcessLauncher(Launcher):
-    """Launcher of `catdog.job.train` in several processes, with one line of progress for all runs.
+    """Launcher of the task in several processes, with one line of progress for all runs.
 
     What a run prints goes to the log in its folder.
 
     Args:
-        jobs: number of runs at once; None for as many as there are cores and memory for them, and 1 on a GPU.
+        jobs: number of runs at once; None for as many as there are cores and memory for them, but 1 if the first run
+            trains on a GPU.
     """
 
     def __init__(self, jobs: int | None = None) -> None:
@@ -137,6 +132,7 @@ class ProcessLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take over the multirun's configuration, as Hydra asks a launcher to."""
         self.context, self.config = hydra_context, config
+        self.task = task_function.__module__, task_function.__name__
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Decode the photos of the first run, then run all; return what Hydra's `run_job` returned, in order.
@@ -145,27 +141,27 @@ class ProcessLauncher(Launcher):
             SystemExit: the command was interrupted, or a process was killed.
         """
         numbered = enumerate(job_overrides, initial_job_idx)
-        runs = [Run(self.context, self.config, overrides, number) for number, overrides in numbered]
-        progress, processes = Progress(runs), self.jobs or min(room(), len(runs))
+        runs = [Run(self.context, self.config, self.task, overrides, number) for number, overrides in numbered]
+        processes, returned = self.jobs or min(room(), len(runs)), dict[int, JobReturn]()
         try:
             with _pool(processes) as pool:
                 on_gpu = pool.submit(runs[0].prepare).result()
-                progress.at_once = 1 if on_gpu and self.jobs is None else processes
-                return _execute(pool, runs, progress)
+                _execute(pool, runs, 1 if on_gpu and self.jobs is None else processes, returned)
         except KeyboardInterrupt:
-            sys.exit(f"catdog: interrupted after {progress.finished} of {len(runs)} runs; {RESUMES}")
+            sys.exit(f"catdog: interrupted after {len(returned)} of {len(runs)} runs; {RESUMES}")
         except SystemExit as end:  # of a run: an interpolation that cannot be resolved, or a signal
             sys.exit(end.code if isinstance(end.code, str) else f"catdog: a run's process was stopped; {RESUMES}")
-        except (BrokenProcessPool, EOFError):
+        except (BrokenProcessPool, ConnectionError, EOFError):
             sys.exit(f"catdog: a run's process was killed; if memory was short, jobs=1 needs less; {RESUMES}")
+        return [returned[run.number] for run in runs]
 
 
 def room() -> int:
-    """Count the runs that the cores and the memory of this machine have room for."""
+    """Count the runs that the cores and the memory of this machine, or of a container, have room for."""
     affinity = getattr(os, "sched_getaffinity", None)  # of the cores, those that this process may use; Linux
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with suppress(OSError, ValueError):  # a container's limits; without one, or elsewhere than on Linux: no numbers
+    with suppress(OSError, ValueError):  # no container, or one without this limit
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         cores = min(cores, -(-int(quota) // int(period)))
     with suppress(OSError, ValueError):
@@ -173,22 +169,25 @@ def room() -> int:
     return max(1, min(cores, int(memory / MEMORY_OF_RUN)))
 
 
-def _execute(pool: ProcessPoolExecutor, runs: Sequence[Run], progress: Progress) -> list[JobReturn]:
-    """Execute runs, `progress.at_once` at a time: a process then never has another one waiting when it is stopped."""
-    returned: dict[int, JobReturn] = {}
-    longest_first = iter(sorted(runs, key=lambda run: -run.epochs))  # so that no core is idle at the end
-    running = dict[Future[tuple[JobReturn, bool]], Run]()
-    while len(returned) < len(runs):
-        for run in islice(longest_first, progress.at_once - len(running)):
-            progress.start(run)
-            running[pool.submit(run.execute)] = run
-        progress.show()
+def _execute(pool: ProcessPoolExecutor, runs: Sequence[Run], at_once: int, returned: dict[int, JobReturn]) -> None:
+    """Execute runs, the longest first, so that no core is idle at the end; show their progress.
+
+    Only `at_once` runs are submitted at a time, so a process has no other one waiting when it is stopped.
+    """
+    waiting, progress = iter(sorted(runs, key=lambda run: -run.epochs)), Progress(runs, at_once)
+    running: dict[Future[tuple[JobReturn, bool]], Run] = {}
+    while True:
+        running |= {pool.submit(run.execute): run for run in islice(waiting, at_once - len(running))}
+        if sys.stderr.isatty():
+            print(f"\r\033[K{progress}", end="", file=sys.stderr, flush=True)
+        if not running:
+            return
         for future in wait(running, REFRESH, FIRST_COMPLETED).done:
             run = running.pop(future)
-            returned[run.number], before = future.result()
-            progress.finish(run, before)
-    progress.show()
-    return [returned[run.number] for run in runs]
+            returned[run.number], trained = future.result()
+            progress.finish(run, trained)
+            if not sys.stderr.isatty():
+                print(progress, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -207,16 +206,20 @@ def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context(method), initializer=_start_worker)
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # a process whose start is cut off would complain
-        pool.submit(int)
+        pool.submit(int).result()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         yield pool
         pool.shutdown()
-    finally:
+    except BaseException:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # a second one would leave processes behind
         pool.shutdown(wait=False, cancel_futures=True)
-        while workers := multiprocessing.active_children():  # repeatedly: the first signal ends a run in order
-            for worker in workers:
-                worker.terminate()
-                worker.join(0.2)
+        deadline = time.monotonic() + PATIENCE
+        while workers := multiprocessing.active_children():
+            for worker in workers:  # repeatedly: the first SIGTERM ends a run in order, the next one the process
+                worker.terminate() if time.monotonic() < deadline else worker.kill()
+            time.sleep(0.2)
+        raise
 
 
 def _start_worker() -> None:
@@ -226,9 +229,11 @@ def _start_worker() -> None:
         parent = multiprocessing.parent_process()
         assert parent
         parent.join()
-        while True:  # the first ends the run in order, the next one the process
+        while True:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.5)
 
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # blocked in the parent while this process starts
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a killed process would leave
     threading.Thread(target=watch, daemon=True).start()
