@@ -87,7 +87,7 @@ def kill_studies(kills: int, folder: Path, overrides: list[str], rng: random.Ran
         study = folder / f"study-{studies}"
         process = start(study, [*overrides, "jobs=2"])
         with suppress(subprocess.TimeoutExpired):
-            process.wait(rng.uniform(1, seconds * 0.7) if sent.total() < kills else None)
+            process.wait(rng.uniform(1, seconds * 0.45) if sent.total() < kills else None)
         if process.poll() is None:
             victim, number = rng.choice(group(process)), rng.choice(SIGNALS)
             with suppress(ProcessLookupError):  # it has just ended

@@ -140,9 +140,10 @@ class ProcessLauncher(Launcher):
         Raises:
             SystemExit: the command was interrupted, or a process was killed.
         """
+        check_whole_number("threads", self.config.threads, least=1)
         numbered = enumerate(job_overrides, initial_job_idx)
         runs = [Run(self.context, self.config, self.task, overrides, number) for number, overrides in numbered]
-        processes, returned = self.jobs or min(room(), len(runs)), dict[int, JobReturn]()
+        processes, returned = self.jobs or min(room(self.config.threads), len(runs)), dict[int, JobReturn]()
         try:
             with _pool(processes) as pool:
                 on_gpu = pool.submit(runs[0].prepare).result()
@@ -156,8 +157,8 @@ class ProcessLauncher(Launcher):
         return [returned[run.number] for run in runs]
 
 
-def room() -> int:
-    """Count the runs that the cores and the memory of this machine, or of a container, have room for."""
+def room(threads: int) -> int:
+    """Count the runs of so many threads that this machine's, or a container's, cores and memory have room for."""
     affinity = getattr(os, "sched_getaffinity", None)  # of the cores, those that this process may use; Linux
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -166,7 +167,7 @@ def room() -> int:
         cores = min(cores, -(-int(quota) // int(period)))
     with suppress(OSError, ValueError):
         memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return max(1, min(cores, int(memory / MEMORY_OF_RUN)))
+    return max(1, min(cores // threads, int(memory / MEMORY_OF_RUN)))
 
 
 def _execute(pool: ProcessPoolExecutor, runs: Sequence[Run], at_once: int, returned: dict[int, JobReturn]) -> None:

@@ -37,9 +37,9 @@ class ReplicatedLinear(nn.Module):
         """
         if self.replicas == 1:
             return functional.linear(values, self.weight.squeeze(0), self.bias.squeeze(0))
-        if values.dim() == 2:  # one wide product reads the inputs only once
-            wide = functional.linear(values, self.weight.flatten(0, 1), self.bias.flatten())
-            return wide.unflatten(1, self.bias.shape).transpose(0, 1)
+        if values.dim() == 2:  # one wide product reads the inputs only once; weights first, it is up to twice as fast
+            wide = torch.addmm(self.bias.flatten()[:, None], self.weight.flatten(0, 1), values.mT)
+            return wide.unflatten(0, self.bias.shape).mT
         return torch.baddbmm(self.bias.unsqueeze(1), values, self.weight.mT)
 
 
