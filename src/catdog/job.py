@@ -109,7 +109,7 @@ def _is_first_process() -> bool:
 
 
 def _check(config: dict[str, Any], sweeping: bool) -> None:
-    """Raise an InputError for settings that would be silently ignored or cannot work; take `jobs` out of the others."""
+    """Raise an InputError for settings that would be silently ignored or cannot work; remove `jobs`."""
     if config.pop("jobs", None) is not None and not sweeping:
         raise InputError("jobs is for several runs: -m with values to sweep over, or study=NAME")
     for key in config:
