@@ -14,7 +14,6 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 
 from catdog import CatDogClassifier, CatDogDataModule, training
@@ -78,7 +77,7 @@ def make_data(cache_dir: Path) -> MakeData:
 def make_trainer(folder: Path, callbacks: Sequence[Callback] = (), **flags: Any) -> Trainer:
     """A trainer for a run in a folder, as a job makes one."""
     own = {"callbacks": [training.RunCheckpoint(folder / "checkpoints"), *callbacks], "default_root_dir": folder}
-    loggers = [TensorBoardLogger(folder, name="", version="", default_hp_metric=False)]
+    loggers = [training.Dashboard(folder)]
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
     return Trainer(logger=loggers, **(quiet | flags | own))
 

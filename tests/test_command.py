@@ -36,11 +36,17 @@ def test_the_main_command_trains_and_says_where_everything_is(tmp_path: Path) ->
     lines = done.stdout.splitlines()
     assert sum(line.startswith("epoch ") for line in lines) == 100
     low, high = record["test/acc_interval"]
-    assert f"test accuracy {record['test/acc']:.3f} [{low:.3f}, {high:.3f}]" in done.stdout
-    for path in (run / "curves.png", run / "checkpoints"):
-        assert str(path) in done.stdout
-        assert path.exists()
-    assert f"tensorboard --logdir {run}" in done.stdout
+    title, best, baseline, picture, command_line = lines[-5:]
+    accuracy = f"{100 * record['test/acc']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+    assert title == f"deep [5, 5, 3] after epoch 100: right for {accuracy} of 6 test photos"
+    assert re.fullmatch(r"  with the lowest validation loss \(epoch \d+\): [\d.]+ % \[[\d.]+, [\d.]+\]", best)
+    assert (
+        baseline == f"  always naming {record['majority']} would be right for {100 * record['baseline']['test']:.1f} %"
+    )
+    assert (tmp_path / picture.removeprefix("  see  ")).samefile(run / "curves.png")
+    (photo := tmp_path / "a photo.png").write_bytes((run / "curves.png").read_bytes())
+    pasted = command_line.removeprefix("  try  ").replace("PHOTO", f"'{photo.name}'")
+    assert "cats" in subprocess.run(["sh", "-c", pasted], cwd=tmp_path, capture_output=True, text=True).stdout
 
 
 def test_help_tells_the_groups_and_the_five_overrides(tmp_path: Path) -> None:
@@ -49,6 +55,7 @@ def test_help_tells_the_groups_and_the_five_overrides(tmp_path: Path) -> None:
     for text in (
         "folder, microsoft, oxford_pets", "model: deep, logistic, shallow", "experiment: hog, whitened",
         "trainer: auto, cpu, ddp, gpu, mps, smoke", "study: accelerators, depth_or_width, depth_vs_data,",
+        "study=depth_vs_epochs", "scripts/predict.py RUN PHOTO",
         "model=deep", "'model.hidden=[64,32]'", "trainer.max_epochs=100", "data=folder data.root=PATH", "seed=1",
     ):  # fmt: skip
         assert text in done.stdout

@@ -1,6 +1,7 @@
 """Records and checkpoints, also of strangers: data that is checked, and nothing that is run."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -102,6 +103,24 @@ def test_another_record_is_no_finished_run(tmp_path: Path, text: str) -> None:
     (tmp_path / "metrics.json").write_text(text)
     with pytest.raises(InputError, match="^'.*' holds no finished run: its metrics.json is missing, or no record"):
         FinishedRun.open(tmp_path)
+
+
+def test_latest_names_the_newest_run_and_a_missing_one_lists_the_last_five(
+    run_of: RunOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="^'latest' holds no finished run: .*catdog's$"):
+        locate("latest")
+    for number in range(6):
+        run = Path(f"outputs/runs/{number}" if number % 2 else f"outputs/studies/depth/drawn/{number}")
+        shutil.copytree(run_of(1), run)
+        os.utime(run / "metrics.json", (number, number))
+    Path("outputs/runs/unfinished").mkdir()
+    assert locate("latest")[0] == Path("outputs/runs/5/checkpoints/last.ckpt")
+    assert FinishedRun.open("latest").folder == Path("outputs/runs/5")
+    with pytest.raises(InputError, match="^'outputs/runs/unfinished' holds no finished run") as refusal:
+        locate("outputs/runs/unfinished")
+    assert [line[-2:] for line in str(refusal.value).splitlines()[1:]] == ["/5", "/4", "/3", "/2", "/1"]
 
 
 @pytest.mark.parametrize("change", ["a photo", "identity.json", "endless identity.json"])

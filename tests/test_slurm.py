@@ -52,7 +52,7 @@ def test_a_study_runs_as_slurm_jobs_and_runs_nothing_twice(tmp_path: Path) -> No
         (reason,) = rows.values()
         assert reason.startswith("failed: val/loss of seed 1000 is no longer finite")
         assert len([path for path in study.iterdir() if path.is_dir() and path.name != ".submitit"]) == 2
-        (record,) = study.glob("*model.lr-0.01_model-shallow_trainer.accelerator-cpu_trainer.max_epochs-2/metrics.json")
+        (record,) = study.glob("*lr-0.01_model-shallow_accelerator-cpu_epochs-2/metrics.json")
         written.append(record.stat().st_mtime_ns)
     assert len(set(written)) == 1
     assert sum("finished before" in path.read_text() for path in study.glob(".submitit/*/*.out")) == 1

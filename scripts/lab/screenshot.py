@@ -21,7 +21,7 @@ def main() -> None:
     """Serve the dashboard on a free local port, and take screenshots with a headless browser."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("logdir", type=Path)
-    parser.add_argument("--runs", default="*", help="which run folders, as a pattern such as 'data.fold-0_*'")
+    parser.add_argument("--runs", default="*", help="which run folders, as a pattern such as 'fold-0_*'")
     parser.add_argument("--out", type=Path, default=Path("."), help="folder of the pictures")
     parser.add_argument("--browser", default="chromium")
     arguments = parser.parse_args()

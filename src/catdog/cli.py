@@ -10,6 +10,9 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from shlex import quote
+from shutil import which
 from traceback import walk_tb
 from typing import Any, cast
 
@@ -75,6 +78,18 @@ def silenced_libraries() -> Iterator[None]:
         for message in IGNORED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
         yield
+
+
+def near(path: str | Path) -> str:
+    """Format a path for a shell: relative to the working directory if it lies there, with unusual names quoted."""
+    absolute = Path(path).absolute()
+    return quote(str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute))
+
+
+def interpreter() -> str:
+    """Name the Python interpreter in use for a shell: "python" if that finds it, else its path."""
+    found = which("python")
+    return "python" if found and Path(found).absolute() == Path(sys.executable) else near(sys.executable)
 
 
 def explain(error: BaseException) -> str | None:

@@ -19,7 +19,7 @@ from hydra.utils import instantiate, to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from catdog.cli import NO_DEVICE, REFUSED, explain, silenced_libraries
+from catdog.cli import NO_DEVICE, REFUSED, explain, interpreter, near, silenced_libraries
 from catdog.errors import (
     LARGEST_SEED,
     InputError,
@@ -77,7 +77,6 @@ def _run(config: dict[str, Any], folder: Path, chdir: bool, interruption: Any) -
     """Build data, model, callbacks and loggers, and train; `chdir`: Hydra has changed the working directory."""
     import torch  # here, because PyTorch takes seconds that --help need not wait for
     from lightning import seed_everything
-    from lightning.pytorch.loggers import TensorBoardLogger
 
     from catdog import training
 
@@ -90,7 +89,7 @@ def _run(config: dict[str, Any], folder: Path, chdir: bool, interruption: Any) -
     data, model = build(config["data"]), build(config["model"])
     callbacks = [training.RunCheckpoint(folder / "checkpoints"), interruption]
     callbacks += [build(node) for node in (config["callbacks"] or {}).values()]
-    loggers = [TensorBoardLogger(folder, name="", version="", default_hp_metric=False)]
+    loggers = [training.Dashboard(folder)]
     for node in (config["logger"] or {}).values():
         in_folder = {"save_dir": str(folder)} if node.get("save_dir", "") is None else {}
         loggers.append(build(node, **in_folder))
@@ -140,17 +139,12 @@ def _log_result(metrics: dict[str, Any], folder: Path) -> None:
             "%d of %d nets dead: the output is the same for every validation photo, as when no unit of a layer is "
             "active; try another seed or wider layers", dead, len(metrics["replicas"]),
         )  # fmt: skip
-    epochs = [replica["tested_epoch"] or metrics["epochs"] for replica in metrics["replicas"]]
-    others = (f"; with the {describe_weights(**other)}" for other in metrics["other_weights"])
+    others = (f"  {describe_weights(**other)}\n" for other in metrics["other_weights"])
     logger.info(
-        f"{describe(metrics)}\n"
-        f"  with the {describe_weights(metrics['weights'], epochs)}{''.join(others)}\n"
-        f"  on {metrics['tested']} test photos; "
-        f"always naming the larger class is right for {metrics['baseline']['test']:.3f} of them\n"
-        f"  figure      {folder / 'curves.png'}\n"
-        f"  checkpoints {folder / 'checkpoints'}\n"
-        f"  dashboard   tensorboard --logdir {folder}\n"
-        f"  try it      python scripts/predict.py {folder} PHOTO"
+        f"{describe(metrics)}\n{''.join(others)}"
+        f"  always naming {metrics['majority']} would be right for {100 * metrics['baseline']['test']:.1f} %\n"
+        f"  see  {near(folder / 'curves.png')}\n"
+        f"  try  {interpreter()} {near(Path(sys.argv[0]).with_name('scripts'))}/predict.py latest PHOTO"
     )
 
 
@@ -187,6 +181,12 @@ def name_variant(overrides: Sequence[str]) -> str:
     return name if name == whole else f"{name}-{short_hash(whole)}"
 
 
+def short_name(overrides: str) -> str:
+    """Shorten a job's overrides to a folder's name: "fold-0_model-deep_epochs-100", as the dashboard shows it."""
+    return re.sub(r"(^|_)(data|model|trainer)\.(max_)?", r"\1", overrides)
+
+
+OmegaConf.register_new_resolver("short_name", short_name, replace=True)
 OmegaConf.register_new_resolver("name_variant", name_variant, replace=True, use_cache=True)  # jobs keep the sweep's
 
 

@@ -24,24 +24,41 @@ def net_title(options: Mapping[str, Any]) -> str:
     return name if name.endswith(widths) else f"{name} {widths}"
 
 
+def percent(result: Mapping[str, Any]) -> str:
+    """Format a result's test accuracy, with its interval if it has one, such as "72.0 % [65.4, 77.8]"."""
+    accuracy, interval = 100 * result.get("test/acc", math.nan), result["test/acc_interval"] or ()
+    return f"{accuracy:.1f} %" + (" [{:.1f}, {:.1f}]".format(*(100 * end for end in interval)) if interval else "")
+
+
+def describe(record: Mapping[str, Any]) -> str:
+    """Summarize a run's record in one line: net, epoch of the tested weights, test accuracy."""
+    nets = [replica["tested_epoch"] or record["epochs"] for replica in record["replicas"]]
+    several = f", mean of {len(nets)} nets" if len(nets) > 1 else ""
+    spread = f", sd {100 * record['test/acc_sd']:.1f}" if several else ""
+    result = f"right for {percent(record)} of {record['tested']:,} test photos{spread}"
+    return f"{record['net']}{several} after {_epochs(nets)}: {result}"
+
+
 def describe_weights(weights: str, epochs: Sequence[int], **result: Any) -> str:
-    """Name the "last" or "best" weights of each replica, with their epochs and, if given, their test accuracy."""
+    """Describe the result of the "last" or "best" weights, of these epochs, beside that of the tested ones."""
+    words = {"last": "at the end of training", "best": "with the lowest validation loss"}
+    return f"{words[weights]} ({_epochs(epochs)}): {percent(result)}"
+
+
+def measured(record: Mapping[str, Any]) -> str:
+    """State in a sentence what a single net of a run got right, and whether that may be the majority-class baseline."""
+    nets, baseline = len(record["replicas"]), record["baseline"]["test"]
+    subject = "This net is" if nets == 1 else f"A single one of these {nets} nets is"
+    unsure = "" if beats_baseline(record) else f", not told apart from always naming one class ({100 * baseline:.1f} %)"
+    return f"{subject} right for {percent(record)} of {record['tested']:,} photos that it has never seen{unsure}."
+
+
+def beats_baseline(record: Mapping[str, Any]) -> bool:
+    """Return True if the interval of a run's test accuracy lies above the majority-class baseline."""
+    low: float = (record["test/acc_interval"] or (0.0,))[0]
+    return low > record["baseline"]["test"]
+
+
+def _epochs(epochs: Sequence[int]) -> str:
     first, last = min(epochs), max(epochs)
-    when = f"epoch {first}" if first == last else f"epochs {first} to {last}"
-    words = {"last": "last weights", "best": "weights of the lowest validation loss"}
-    return f"{words[weights]} ({when})" + (f": {_accuracy(result)}" if result else "")
-
-
-def describe(metrics: dict[str, Any]) -> str:
-    """Summarize a run's record in one line: net, epochs, test accuracy."""
-    epochs = f"{metrics['epochs']} epoch{'s' * (metrics['epochs'] != 1)}"
-    accuracy = _accuracy(metrics)
-    if (replicas := len(metrics["replicas"])) == 1:
-        return f"{metrics['net']}, {epochs}: test accuracy {accuracy}"
-    spread = f"sd {metrics['test/acc_sd']:.3f}"
-    return f"{metrics['net']}, {epochs}, {replicas} seeds: mean test accuracy {accuracy}, {spread}"
-
-
-def _accuracy(result: Mapping[str, Any]) -> str:
-    interval = result["test/acc_interval"]
-    return f"{result.get('test/acc', math.nan):.3f}" + (" [{:.3f}, {:.3f}]".format(*interval) if interval else "")
+    return f"epoch {first}" if first == last else f"epochs {first} to {last}"

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from catdog.data import FileSource, UnreadablePhotoError, to_images
 from catdog.errors import InputError
-from catdog.inference.inspect import contributions
+from catdog.inference.attribution import contributions
 from catdog.inference.predictor import Predictor
 from catdog.names import net_title, shown
 from catdog.plots import weight_pictures

@@ -11,15 +11,15 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional
 from torchvision.transforms.functional import to_pil_image
 
 from catdog.data import to_images
 from catdog.errors import InputError
 from catdog.files import write_atomically
+from catdog.inference.attribution import contributions
 from catdog.inference.predictor import Predictor
 from catdog.inference.runs import FinishedRun
-from catdog.model import CatDogClassifier, FullyConnected
+from catdog.model import CatDogClassifier
 from catdog.names import describe, shown
 from catdog.plots import network_diagram, weight_pictures
 
@@ -130,26 +130,6 @@ def first_weights(classifier: CatDogClassifier, replica: int) -> dict[str, Tenso
     cosine = torch.cosine_similarity(now.flatten(), before.flatten(), dim=0)
     change = {"change in training": now - before} if cosine > UNRELATED * now.numel() ** -0.5 else {}
     return {"weights": now} | change
-
-
-def activations(network: FullyConnected, images: Tensor) -> list[Tensor]:
-    """Compute each hidden layer's activations and the last layer's raw logits, each (replicas, photos, width)."""
-    values = network.inputs(images).expand(network.replicas, -1, -1)
-    *hidden, last = network.layers
-    outputs = [values := functional.relu(layer(values)) for layer in hidden]
-    return [*outputs, last(values)]
-
-
-def contributions(classifier: CatDogClassifier, images: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Compute each hidden layer's activations and contributions, both float32 (replicas, photos, units).
-
-    A unit's contribution is its activation times the derivative of the logit with respect to it. In the last hidden
-    layer, that is its activation times its output weight; in earlier ones, the first-order effect of removing the unit.
-    """
-    images = images.detach().requires_grad_()  # the weights are frozen, and autograd needs a leaf
-    *hidden, logits = activations(classifier.network, images)
-    slopes = torch.autograd.grad(logits.sum(), hidden) if hidden else ()
-    return [(values.detach(), (values * slope).detach()) for values, slope in zip(hidden, slopes, strict=True)]
 
 
 def page(found: Inspection, record: dict[str, Any], replica: int, options: Mapping[str, Any]) -> str:

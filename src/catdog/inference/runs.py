@@ -12,6 +12,9 @@ from catdog.training.run_folder import IDENTITY
 KINDS = (FolderSource, MicrosoftSource, OxfordPetsSource, SyntheticSource)
 SOURCES: dict[str, Any] = {f"catdog.data.{kind.__name__}": kind for kind in KINDS}
 UNPACKED = {MicrosoftSource: "PetImages", OxfordPetsSource: "images"}  # sub-folder of a downloaded archive's photos
+RUNS = ("outputs/runs", "outputs/studies")
+LATEST = "latest"  # stands for the newest finished run
+LISTED = 5  # runs in an error message
 
 
 @dataclass(frozen=True)
@@ -23,18 +26,22 @@ class FinishedRun:
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
-        """Open the run in a folder.
+        """Open the run in a folder, or with "latest" the newest finished run below RUNS.
 
         Raises:
             InputError: no run has finished there.
         """
-        record = read_json(Path(folder) / METRICS) or {}
+        finished = finished_runs() if str(folder) == LATEST else []
+        folder = next(iter(finished), Path(folder))
+        record = read_json(folder / METRICS) or {}
         config = record.get("config")
         weights = config.get("test_weights") if isinstance(config, dict) else None
         if weights not in ("best", "last") or not record.get("replicas"):
             reason = f"its {METRICS} is missing, or no record of catdog's"
-            raise InputError(f"{str(folder)!r} holds no finished run: {reason}")
-        return cls(Path(folder), record)
+            others = "".join(f"\n  {other}" for other in finished_runs()[:LISTED])
+            hint = f"; the last ones, of which {LATEST!r} names the first:{others}" if others else ""
+            raise InputError(f"{str(folder)!r} holds no finished run: {reason}{hint}")
+        return cls(folder, record)
 
     @property
     def checkpoint(self) -> Path:
@@ -58,13 +65,19 @@ class FinishedRun:
         return data
 
 
+def finished_runs() -> list[Path]:
+    """List the folders of the finished runs below RUNS, the newest first."""
+    records = [path for folder in RUNS for path in Path(folder).rglob(METRICS)]
+    return [path.parent for path in sorted(records, key=lambda path: path.stat().st_mtime, reverse=True)]
+
+
 def locate(path: str | Path) -> tuple[Path, FinishedRun | None]:
     """Resolve a checkpoint file or a finished run's folder to a checkpoint, and to the run that wrote it, if any.
 
     Raises:
-        InputError: `path` is a folder in which no run has finished.
+        InputError: `path` is neither a file's name nor a folder in which a run has finished.
     """
-    if Path(path).is_dir():
+    if Path(path).suffix != ".ckpt" and not Path(path).is_file():
         run = FinishedRun.open(path)
         return run.checkpoint, run
     try:

@@ -9,9 +9,7 @@ from statistics import mean, median, stdev
 from typing import Any
 
 import numpy as np
-import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,11 +20,10 @@ from catdog.files import METRICS, csv_text, write_atomically
 from catdog.model import CatDogClassifier
 from catdog.names import describe, net_title
 from catdog.statistics import mean_accuracy, wilson_interval
+from catdog.training import dashboard
 from catdog.training.callbacks import seeds_of
 
 logger = logging.getLogger(__name__)
-
-MAX_WEIGHT_IMAGES = 64  # in TensorBoard
 
 
 @dataclass(frozen=True)
@@ -79,6 +76,7 @@ def summarize(
         "tested": correct.shape[1],
         "unreadable": len(data.store.unreadable),
         "class_names": list(data.class_names),
+        "majority": data.class_names[data.test.labels.mean().item() > 0.5],  # the class that the test baseline names
         "baseline": {name: 0.5 + abs(part.labels.mean().item() - 0.5) for name, part in parts.items()},
         **_means(replicas),
         "test/acc_sd": stdev(replica["test/acc"] for replica in replicas) if len(seeds) > 1 else None,
@@ -133,7 +131,7 @@ def save(
     write_atomically(folder / "predictions.csv", csv_text(("path", "label", "seed", "probability"), rows))
     figure = plots.curves(metrics["replicas"], describe(metrics), metrics["baseline"]["val"])
     figure.savefig(folder / "curves.png", dpi=110)
-    _fill_dashboard(model, data, trainer, metrics, probabilities)
+    dashboard.fill(model, data, trainer, metrics, probabilities)
     write_atomically(folder / METRICS, json.dumps(metrics, indent=2, default=str))
 
 
@@ -141,34 +139,3 @@ def _means(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Average every number that all rows have, except the seed."""
     names = [name for name, value in rows[0].items() if isinstance(value, int | float) and name != "seed"]
     return {name: mean(row[name] for row in rows) for name in names if all(name in row for row in rows)}
-
-
-def _fill_dashboard(
-    model: LightningModule, data: CatDogDataModule, trainer: Trainer, metrics: dict[str, Any], probabilities: Tensor
-) -> None:
-    """Log graph, first-layer weights, mistakes and hyperparameters with the result to the trainer's TensorBoardLogger.
-
-    `metrics` and `probabilities` are as in `summarize`.
-    """
-    tensorboard = next(logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
-    writer, steps = tensorboard.experiment, metrics["steps"]
-    # Charts of the CUSTOM SCALARS tab. Tags are regular expressions: `$` excludes val/acc_sd.
-    charts = {"train loss": ["Multiline", ["train/loss$"]], "validation accuracy": ["Multiline", ["val/acc$"]]}
-    writer.add_custom_scalars({"learning curves": charts})
-    if isinstance(model, CatDogClassifier):
-        network, size = model.network.cpu().float(), data.image_size
-        writer.add_graph(network, torch.zeros(1, 3, size, size))
-        weights = network.input_weights.flatten(0, 1)
-        for unit, picture in enumerate(plots.weight_pictures(weights[:MAX_WEIGHT_IMAGES], size), start=1):
-            writer.add_image(f"first_layer/unit_{unit}", picture, steps)
-    tested = probabilities.shape[1]
-    if tested:
-        pixels = data.store.pixels[data.test.rows[:tested]]
-        picture = plots.mistakes(pixels.__getitem__, data.test.labels[:tested], probabilities.mean(0), data.class_names)
-        writer.add_image("test/mistakes", np.asarray(picture), steps, dataformats="HWC")
-    names = ("net", "seed", "depth", "parameters", "epochs", "accelerator")
-    hyperparameters = {name: metrics[name] for name in names} | {"replicas": len(metrics["replicas"])}
-    hyperparameters["lr"] = model.hparams.get("lr", 0.0)
-    results = {f"result/{name}": metrics[name] for name in ("test/acc", "val/acc") if name in metrics}
-    tensorboard.log_hyperparams(hyperparameters, results)
-    tensorboard.save()

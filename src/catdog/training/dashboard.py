@@ -1,0 +1,59 @@
+"""TensorBoard dashboard of a run: curves, pictures, hyperparameters with the result."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from catdog import plots
+from catdog.data import CatDogDataModule
+from catdog.model import CatDogClassifier
+
+MAX_UNITS = 64  # in the picture of the first layer
+RESULT = "verdict/test_acc"  # TensorBoard sorts its groups by name, and the curves come first
+COLUMNS = ("net", "seed", "fold", "train_set", "depth", "parameters", "epochs", "accelerator")
+
+
+class Dashboard(TensorBoardLogger):
+    """TensorBoardLogger of curves: single numbers, such as test metrics, are in `fill`'s table instead."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, name="", version="", default_hp_metric=False)
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        """Log metrics without the test's and without `epoch`, which Lightning adds."""
+        curves = {name: value for name, value in metrics.items() if not name.startswith(("test/", "epoch"))}
+        super().log_metrics(curves, step)
+
+
+def fill(
+    model: LightningModule, data: CatDogDataModule, trainer: Trainer, record: dict[str, Any], probabilities: Tensor
+) -> None:
+    """Log graph, first-layer weights, mistakes and hyperparameters with the result to the trainer's TensorBoardLogger.
+
+    `record` and `probabilities` are as in `record.summarize`.
+    """
+    tensorboard = next(logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
+    writer, steps = tensorboard.experiment, record["steps"]
+    # Charts of the CUSTOM SCALARS tab. Tags are regular expressions: `$` excludes val/acc_sd.
+    charts = {"train loss": ["Multiline", ["train/loss$"]], "validation accuracy": ["Multiline", ["val/acc$"]]}
+    writer.add_custom_scalars({"learning curves": charts})
+    if isinstance(model, CatDogClassifier):
+        network, size = model.network.cpu().float(), data.image_size
+        writer.add_graph(network, torch.zeros(1, 3, size, size))
+        units = plots.weight_pictures(network.input_weights.flatten(0, 1)[:MAX_UNITS], size)
+        writer.add_image("weights/first_layer", make_grid(units), steps)
+    if tested := probabilities.shape[1]:
+        pixels = data.store.pixels[data.test.rows[:tested]]
+        picture = plots.mistakes(pixels.__getitem__, data.test.labels[:tested], probabilities.mean(0), data.class_names)
+        writer.add_image("worst/mistakes", np.asarray(picture), steps, dataformats="HWC")
+    columns = {name: record[name] for name in COLUMNS} | {"replicas": len(record["replicas"])}
+    columns["lr"] = model.hparams.get("lr", 0.0)
+    columns["data"] = Path(getattr(data.source, "root", type(data.source).__name__)).name
+    tensorboard.log_hyperparams(columns, {RESULT: record["test/acc"]})
+    tensorboard.save()
