@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catdog.data import to_images
-from catdog.inference.inspect import Inspection, contributions, inspect, inspect_run, page
+from catdog.inference.attribution import contributions
+from catdog.inference.inspect import Inspection, inspect, inspect_run, page
 from catdog.inference.predictor import Predictor
 from catdog.inference.runs import FinishedRun
 from catdog.model import CatDogClassifier
