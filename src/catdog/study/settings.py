@@ -79,20 +79,16 @@ def collect(folders: Sequence[Path]) -> list[Setting]:
     Raises:
         InputError: there is no run below the folders.
     """
-    settings: dict[str, Setting] = {}
+    groups: dict[str, tuple[dict[str, str], list[dict[str, Any]]]] = {}
     for record in (record for folder in folders for record in _records(folder)):
         flat = pd.json_normalize(record["config"], sep=".").iloc[0].drop([*RUN_KEYS], errors="ignore").to_dict()
         values = {str(key): json.dumps(value, default=str) for key, value in flat.items()}
         keys = {key: value for key, value in values.items() if not key.startswith(("logger.", "primary"))}
-        setting = settings.setdefault(json.dumps(keys, sort_keys=True), _setting(keys, record))
-        (setting.runs if record["status"] == "finished" else setting.others).append(record)
-    if not settings:
+        groups.setdefault(json.dumps(keys, sort_keys=True), (keys, []))[1].append(record)
+    if not groups:
         raise InputError(f"no {METRICS} of a run below {', '.join(map(str, folders))}")
-    counted = [
-        replace(setting, photos=setting.runs[0]["photos"]["train"]) if setting.runs else setting
-        for setting in settings.values()
-    ]
-    named = [_with_label(setting, counted) for setting in counted]
+    settings = [_setting(keys, records) for keys, records in groups.values()]
+    named = [_with_label(setting, settings) for setting in settings]
     return sorted(named, key=lambda s: (len(_hidden(s.keys) or ()), s.net, s.photos, s.epochs, s.accelerator))
 
 
@@ -105,15 +101,18 @@ def differing(configurations: Sequence[dict[str, str]]) -> list[str]:
     )
 
 
-def _setting(keys: dict[str, str], record: dict[str, Any]) -> Setting:
-    hidden = _hidden(keys)
+def _setting(keys: dict[str, str], records: Sequence[dict[str, Any]]) -> Setting:
+    first, hidden = records[0], _hidden(keys)
     if hidden is not None:
         net = net_name(hidden, *(json.loads(keys.get(f"model.{name}", "0")) for name in ("whitening", "hog")))
     else:  # another kind of model
-        net = record.get("net") or json.loads(keys.get("model._target_", '"model"')).rpartition(".")[2]
+        net = first.get("net") or json.loads(keys.get("model._target_", '"model"')).rpartition(".")[2]
+    finished, others = ([r for r in records if (r["status"] == "finished") == whole] for whole in (True, False))
+    photos = finished[0]["photos"]["train"] if finished else json.loads(keys.get("data.train_photos", "null")) or 0
     epochs = json.loads(keys.get("trainer.max_epochs", "null")) or -1
-    photos = json.loads(keys.get("data.train_photos", "null")) or 0
-    return Setting(keys, net, photos, epochs if epochs > 0 else record.get("epochs", 0), record["accelerator"], [], [])
+    return Setting(
+        keys, net, photos, epochs if epochs > 0 else first.get("epochs", 0), first["accelerator"], finished, others
+    )
 
 
 def _hidden(keys: dict[str, str]) -> list[int] | None:

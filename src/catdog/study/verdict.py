@@ -115,13 +115,8 @@ def _corrected(family: Sequence[Verdict]) -> list[Verdict]:
 
 
 def _compare(first: Setting, second: Setting, key: str) -> Verdict:
-    """Estimate the difference from the runs that both settings have on the same training set with the same seed."""
+    """Estimate the difference from the runs that both settings have on the same training set with the same seeds."""
     one, other = first.correct, second.correct
-    by_seed = [frame.droplevel("shuffle_seed") for frame in (one, other)]
-    reordered = 0  # pairs of runs whose training order differs
-    if all(frame.index.is_unique for frame in by_seed):
-        reordered = len(by_seed[0].index.intersection(by_seed[1].index)) - len(one.index.intersection(other.index))
-        one, other = by_seed
     runs, photos = one.index.intersection(other.index), one.columns.intersection(other.columns)
     values = one.loc[runs, photos].to_numpy(dtype=float) - other.loc[runs, photos].to_numpy(dtype=float)
     sets = training_sets(runs)
@@ -133,23 +128,21 @@ def _compare(first: Setting, second: Setting, key: str) -> Verdict:
         these=these,
         others=for_any_photos(values, sets, first.overlap) if estimable else None,
         pairs=len(runs), sets=len(set(sets)), photos=len(photos),
-        remarks=tuple(_remarks(first, second, len(runs), reordered)),
+        remarks=tuple(_remarks(first, second, len(runs))),
     )  # fmt: skip
 
 
-def _remarks(first: Setting, second: Setting, pairs: int, reordered: int) -> Iterator[str]:
-    """Yield a sentence for each of: runs that are there twice, runs without a partner, runs in another order."""
+def _remarks(first: Setting, second: Setting, pairs: int) -> Iterator[str]:
+    """Yield a sentence for each of: runs that are there twice, runs without a partner."""
     for setting, other in ((first, second), (second, first)):
         different = len(setting.correct)
         if twice := len(setting.runs) - different:
             yield f"{setting.label}: {_count(twice, 'run')} there twice, counted once."
         if alone := different - pairs:
             yield (
-                f"{setting.label}: {_count(alone, 'run')} without a partner of the same seed and training set in "
+                f"{setting.label}: {_count(alone, 'run')} without a partner of the same seeds and training set in "
                 f"{other.label}, left out of that comparison."
             )
-    if reordered:
-        yield f"{first.label} and {second.label}: {_count(reordered, 'pair')} of runs differ in data.shuffle_seed."
 
 
 def interval(estimate: Estimate) -> str:
