@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Collection, Iterable
-from difflib import SequenceMatcher
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
 LARGEST_SEED = 2**31 - 1  # PyTorch's generators use 32 bits of a seed and drop the rest
-MIN_SIMILARITY = 0.6  # of a suggested name to the mistyped one; difflib's default cutoff
 
 
 class InputError(ValueError):
@@ -59,9 +58,8 @@ def reason(error: OSError) -> str:
 
 def suggestion(name: str, names: Iterable[str], prefix: str = "") -> str:
     """Suggest the name most similar to a mistyped one, ignoring case; return "" if none is similar."""
-    similarity = {other: SequenceMatcher(None, name.lower(), other.lower()).ratio() for other in names}
-    best = max(similarity, key=lambda other: similarity[other], default=name)
-    return f"; did you mean {prefix}{best}?" if similarity.get(best, 0) >= MIN_SIMILARITY else ""
+    valid = {other.lower(): other for other in names}
+    return "".join(f"; did you mean {prefix}{valid[near]}?" for near in get_close_matches(name.lower(), valid, n=1))
 
 
 def check_path(key: str, value: object) -> None:

@@ -61,12 +61,7 @@ class FullyConnected(nn.Module):
     """
 
     def __init__(
-        self,
-        image_size: int,
-        hidden: Sequence[int],
-        seeds: Sequence[int],
-        whitening: int = 0,
-        hog: int = 0,
+        self, image_size: int, hidden: Sequence[int], seeds: Sequence[int], whitening: int = 0, hog: int = 0
     ) -> None:
         super().__init__()
         check_whole_number("image_size", image_size, least=1)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
@@ -100,18 +101,16 @@ def _plot_curves(axes: Axes, settings: Sequence[Setting], colors: dict[str, str]
     """Plot validation accuracy against epochs: mean over training sets, or runs of a single one, ±1 standard error."""
     ends = []
     for setting in settings:
-        histories = [dict(validation(run)) for run in setting.runs]
-        epochs = sorted(set.intersection(*map(set, histories)))
-        if not epochs:
+        sets = pd.MultiIndex.from_tuples([tuple(run[key] for key in TRAINING_SET) for run in setting.runs])
+        curves = pd.DataFrame([dict(validation(run)) for run in setting.runs], sets).dropna(axis=1).sort_index(axis=1)
+        if curves.empty:
             continue
-        values = np.array([[history[epoch] for epoch in epochs] for history in histories])
-        sets = [tuple(run[key] for key in TRAINING_SET) for run in setting.runs]
-        if len(set(sets)) > 1:
-            values = np.array([values[[one == other for other in sets]].mean(axis=0) for one in dict.fromkeys(sets)])
-        mean, error = values.mean(axis=0), values.std(axis=0) / max(len(values) - 1, 1) ** 0.5
-        axes.plot(epochs, mean, color=colors[setting.net], marker="o" if len(epochs) == 1 else "")
-        axes.fill_between(epochs, mean - error, mean + error, color=colors[setting.net], alpha=0.2, linewidth=0)
-        ends.append((epochs[-1], float(mean[-1]), setting.net, colors[setting.net]))
+        if sets.nunique() > 1:
+            curves = curves.groupby(level=[0, 1, 2]).mean()
+        mean, error, color = curves.mean(), curves.sem().fillna(0), colors[setting.net]
+        axes.plot(mean, color=color, marker="o" if len(mean) == 1 else "")
+        axes.fill_between(mean.index, mean - error, mean + error, color=color, alpha=0.2, linewidth=0)
+        ends.append((mean.index[-1], mean.iloc[-1], setting.net, color))
     _label(axes, ends)
     photos = f", {settings[0].photos:,} training photos" if settings else ""
     axes.set(title=f"Validation accuracy ±1 standard error{photos}", xlabel="epoch", ylabel="accuracy")
