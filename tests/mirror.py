@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from catdog.data import Archive
+from catdog.data.download import Archive
 
 
 class Mirror(ThreadingHTTPServer):

@@ -35,9 +35,6 @@ class CatDogDataModule(LightningDataModule):
 
     Attributes:
         train, val, test: the parts of the split, after `setup`.
-
-    Raises:
-        InputError: an argument is invalid, or the source cannot be built.
     """
 
     def __init__(

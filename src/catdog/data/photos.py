@@ -122,11 +122,7 @@ class FolderSource(FileSource):
 
 
 def photo_paths(root: Path, subfolder: str) -> Iterator[str]:
-    """Yield the paths of all photos below a sub-folder, relative to `root` and with forward slashes.
-
-    Raises:
-        InputError: a folder cannot be listed.
-    """
+    """Yield the paths of all photos below a sub-folder, relative to `root` and with forward slashes."""
     for folder, subfolders, files in os.walk(root / subfolder, onerror=_raise_unlistable):
         subfolders[:] = [name for name in subfolders if not name.startswith(IGNORED_PREFIXES)]
         for path in (os.path.join(folder, name) for name in subfolders):

@@ -37,22 +37,15 @@ class Part:
         if photos > len(self):
             most = f"{len(self)}, the training photos of the split"
             raise TooFewPhotosError(f"data.train_photos must be at most {most}; got {photos}")
-        if number >= len(self) // photos:
-            largest = len(self) // photos - 1
-            raise TooFewPhotosError(
-                f"data.train_set must be at most {largest}, as the split's {len(self)} training photos make "
-                f"{largest + 1} of data.train_photos={photos}, counted from 0; got {number}"
-            )
+        if (sets := len(self) // photos) <= number:
+            made = f"the split's {len(self)} training photos make {sets} of data.train_photos={photos}, counted from 0"
+            raise TooFewPhotosError(f"data.train_set must be at most {sets - 1}, as {made}; got {number}")
         chosen = slice(number * photos, (number + 1) * photos)
         return Part(self.rows[chosen], self.names[chosen], self.labels[chosen])
 
 
 def split_store(store: PixelStore, seed: int, fold: int) -> tuple[Part, Part, Part]:
-    """Split the readable photos of a store; see `split_indices`. An unreadable photo moves no other photo.
-
-    Raises:
-        InputError: a part has no photo.
-    """
+    """Split the readable photos of a store; see `split_indices`. An unreadable photo moves no other photo."""
     readable = torch.tensor([name not in store.unreadable for name in store.names])
     split = (rows[readable[rows]] for rows in split_indices(store.digests, seed, fold))
     train, val, test = (Part(rows, [store.names[row] for row in rows.tolist()], store.labels[rows]) for rows in split)

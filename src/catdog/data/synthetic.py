@@ -25,11 +25,7 @@ Shape = tuple[Points, Color, float]  # the last is the line width; 0 means a fil
 
 
 class SyntheticSource:
-    """`count` synthetic photos, the first half cats; each depends only on `seed` and its index.
-
-    Raises:
-        InputError: `count` is below 2, or `seed` below 0.
-    """
+    """`count` synthetic photos, the first half cats; each depends only on `seed` and its index."""
 
     class_names = ("cats", "dogs")
 

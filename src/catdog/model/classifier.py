@@ -1,5 +1,6 @@
 """CatDogClassifier: network, loss, metrics and optimizer."""
 
+import inspect
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,16 +11,19 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 from torch.nn import functional
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torchvision.transforms.v2.functional import ten_crop
 
 from catdog.errors import InputError, check_choice, check_number, check_whole_number
 from catdog.model.metrics import build_metrics, compute_metrics, cross_entropy, mean_logits
 from catdog.model.network import FullyConnected
-from catdog.model.optimization import OPTIMIZERS, build_optimizer
 
 Batch = tuple[Tensor, Tensor]  # images, labels
 CROP = 0.9  # side of a test-time crop, as a fraction of the image's side
+OPTIMIZERS = sorted(  # without SparseAdam, which needs sparse gradients
+    {name for name, value in vars(torch.optim).items() if isinstance(value, type)} - {"Optimizer", "SparseAdam"}
+)
 FIT_BATCHES = 100  # training batches that the features are fitted to: 3,200 images at the default batch size
 
 
@@ -45,9 +49,6 @@ class CatDogClassifier(LightningModule):
 
     Attributes:
         replica_metrics: last metrics of each replica, float32 (replicas,); `val/dead` is 1 if its output is constant.
-
-    Raises:
-        InputError: an argument is invalid.
     """
 
     def __init__(
@@ -160,12 +161,21 @@ class CatDogClassifier(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Build the optimizer and, unless the learning rate is constant, a scheduler that acts every step."""
-        options = self.hparams
-        optimizer = build_optimizer(self.network, options["optimizer"], options["lr"], options["weight_decay"])
-        if options["schedule"] == "constant":
+        optimizer = self._build_optimizer(self.hparams["optimizer"], self.hparams["lr"], self.hparams["weight_decay"])
+        if self.hparams["schedule"] == "constant":
             return optimizer
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
             raise InputError("model.schedule=cosine needs an end: set trainer.max_epochs or trainer.max_steps")
         scheduler = CosineAnnealingLR(optimizer, int(steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _build_optimizer(self, name: str, lr: float, weight_decay: float) -> Optimizer:
+        """Build an optimizer of `torch.optim`; refuse `weight_decay` above 0 if the optimizer has no such argument."""
+        kind: Any = getattr(torch.optim, name)
+        known = inspect.signature(kind).parameters
+        decay = {"weight_decay": weight_decay} if weight_decay or "weight_decay" in known else {}
+        try:
+            return cast(Optimizer, kind(self.network.parameters(), lr=lr, **decay))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"model.optimizer={name} does not fit: {error}") from error

@@ -40,11 +40,7 @@ class Whitening(nn.Module):
         self.register_load_state_dict_post_hook(Whitening._update_fitted)
 
     def forward(self, values: Tensor) -> Tensor:
-        """Whiten (batch, inputs) to (batch, components).
-
-        Raises:
-            InputError: `fit` was never called.
-        """
+        """Whiten (batch, inputs) to (batch, components), once it is fitted."""
         if not self.fitted:
             raise InputError("the whitening was never fitted; Trainer.fit does it, or call network.fit(images)")
         return functional.linear(values, self.weight, self.bias)
@@ -53,9 +49,6 @@ class Whitening(nn.Module):
         """Fit mean and components to float32 (photos, inputs); signs make each largest coefficient positive.
 
         The PCA is randomized (Halko, Martinsson & Tropp, 2011), because an exact one is slow for many inputs.
-
-        Raises:
-            InputError: there are fewer photos than components.
         """
         components = len(self.bias)
         if len(values) < components:

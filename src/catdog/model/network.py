@@ -55,9 +55,6 @@ class FullyConnected(nn.Module):
         seeds: seeds of the initial weights, one per replica.
         whitening: whitened principal components of the pixels that replace the pixels as input; 0: plain pixels.
         hog: whitened principal components of the HOG features that are added to the input; 0: none.
-
-    Raises:
-        InputError: an argument is invalid.
     """
 
     def __init__(

@@ -80,11 +80,7 @@ class Report:
 
 
 def compare(folders: Sequence[Path]) -> Report:
-    """Compare all runs below the folders.
-
-    Raises:
-        InputError: there is no run below the folders.
-    """
+    """Compare all runs below the folders; see `collect`."""
     settings = collect(folders)
     return Report(settings, table(settings), *verdicts(settings))
 

@@ -76,8 +76,7 @@ def training_sets(runs: pd.Index) -> NDArray[np.int64]:
 def collect(folders: Sequence[Path]) -> list[Setting]:
     """Group the records below the folders into settings, sorted by depth, name, epochs and accelerator.
 
-    Raises:
-        InputError: there is no run below the folders.
+    Raises an InputError if a folder is missing, or there is no run below any.
     """
     groups: dict[str, tuple[dict[str, str], list[dict[str, Any]]]] = {}
     for record in (record for folder in folders for record in _records(folder)):
