@@ -6,8 +6,6 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
-LARGEST_SEED = 2**31 - 1  # PyTorch's generators use 32 bits of a seed and drop the rest
-
 
 class InputError(ValueError):
     """Invalid input; the message is one sentence that names the value and what is allowed."""
@@ -30,6 +28,11 @@ def check_whole_number(key: str, value: object, least: int, most: int | None = N
     if type(value) is not int or value < least or (most is not None and value > most):
         limit = "" if most is None or type(value) is not int or value < least else f", at most {most}"
         raise InputError(f"{key} must be a whole number of at least {least}{limit}, got {value!r}")
+
+
+def check_seed(key: str, value: object) -> None:
+    """Raise an InputError unless the value is a seed; PyTorch's generators use 32 bits of one and drop the rest."""
+    check_whole_number(key, value, least=0, most=2**31 - 1)
 
 
 def check_number(

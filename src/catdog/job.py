@@ -20,14 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from catdog.cli import NO_DEVICE, REFUSED, explain, silenced_libraries
-from catdog.errors import (
-    LARGEST_SEED,
-    InputError,
-    InterruptedRunError,
-    TooFewPhotosError,
-    check_whole_number,
-    suggestion,
-)  # fmt: skip
+from catdog.errors import InputError, InterruptedRunError, TooFewPhotosError, check_seed, check_whole_number, suggestion
 from catdog.files import OUTCOME, read_json, write_atomically
 from catdog.interruption import Interruption
 from catdog.names import describe, describe_weights
@@ -130,7 +123,7 @@ def _check(config: dict[str, Any], sweeping: bool) -> None:
         if config["trainer"].get(key) is not None:
             check_whole_number(f"trainer.{key}", config["trainer"][key], least=-1)
     check_whole_number("threads", config["threads"], least=1)
-    check_whole_number("seed", config["seed"], least=0, most=LARGEST_SEED)
+    check_seed("seed", config["seed"])
 
 
 def _log_result(metrics: dict[str, Any], folder: Path) -> None:
@@ -170,21 +163,17 @@ def name_variant(overrides: Sequence[str]) -> str:
     """Name a study's folder after the command's overrides, so that different photos or settings never share one.
 
     `overrides` are as typed, such as ["study=widths", "data=folder", "data.root=PATH", "model.replicas=4"], which gives
-    "NAME-HASH_model.replicas=4": the name of the photos' folder and a hash of its path. Whatever else cannot be in a
-    folder's name is dropped, and a hash of the whole takes its place.
+    "NAME_model.replicas=4-HASH": the name of the photos' folder, and a hash of its path and of all the rest. Without
+    a path, the hash is there only if something cannot be in a folder's name and was dropped.
     """
-
-    def short_hash(text: str) -> str:
-        return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:6]
-
     values = {key: value for key, _, value in (override.partition("=") for override in sorted(overrides))}
     data, root = values.pop("data", "drawn"), values.pop("data.root", "")
-    folder = Path(root).resolve()
-    photos = f"{data.removeprefix('folder')}{folder.name}-{short_hash(str(folder))}" if root else data
-    rest = {key: value for key, value in values.items() if key not in ("study", "jobs", "data.cache_dir")}
-    whole = "_".join([photos, *(f"{key}={value}" for key, value in rest.items())])
+    folder = root and str(Path(root).resolve())
+    rest = [f"{key}={value}" for key, value in values.items() if key not in ("study", "jobs", "data.cache_dir")]
+    whole = "_".join([data.removeprefix("folder") + Path(folder).name, *rest])
     name = re.sub(r"[^\w.,=+-]", "", whole)[:MAX_NAME]
-    return name if name == whole else f"{name}-{short_hash(whole)}"
+    digest = hashlib.sha256("\0".join([folder, whole]).encode(errors="surrogateescape")).hexdigest()
+    return name if name == whole and not folder else f"{name}-{digest[:6]}"
 
 
 OmegaConf.register_new_resolver("name_variant", name_variant, replace=True, use_cache=True)  # jobs keep the sweep's

@@ -13,7 +13,7 @@ from catdog.data.batches import PhotoLoader, random_views
 from catdog.data.photos import FolderSource, PhotoSource
 from catdog.data.split import Part, data_warnings, split_store
 from catdog.data.store import PixelStore
-from catdog.errors import LARGEST_SEED, InputError, check_choice, check_number, check_path, check_whole_number
+from catdog.errors import InputError, check_choice, check_number, check_path, check_seed, check_whole_number
 
 
 class CatDogDataModule(LightningDataModule):
@@ -55,11 +55,11 @@ class CatDogDataModule(LightningDataModule):
         super().__init__()
         check_whole_number("data.image_size", image_size, least=1)
         check_whole_number("data.batch_size", batch_size, least=1)
-        check_whole_number("data.split_seed", split_seed, least=0, most=LARGEST_SEED)
+        check_seed("data.split_seed", split_seed)
         check_whole_number("data.fold", fold, least=0, most=9)
         check_whole_number("data.train_photos", 1 if train_photos is None else train_photos, least=1)
         check_whole_number("data.train_set", train_set, least=0)
-        check_whole_number("data.shuffle_seed", shuffle_seed, least=0, most=LARGEST_SEED)
+        check_seed("data.shuffle_seed", shuffle_seed)
         check_choice("data.augment", augment, (True, False))
         check_number("data.max_unreadable", max_unreadable, least=0, most=1)
         check_path("data.cache_dir", cache_dir)
