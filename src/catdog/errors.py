@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -61,8 +61,12 @@ def reason(error: OSError) -> str:
 
 def suggestion(name: str, names: Iterable[str], prefix: str = "") -> str:
     """Suggest the name most similar to a mistyped one, ignoring case; return "" if none is similar."""
-    valid = {other.lower(): other for other in names}
-    return "".join(f"; did you mean {prefix}{valid[near]}?" for near in get_close_matches(name.lower(), valid, n=1))
+
+    def similarity(other: str) -> float:
+        return SequenceMatcher(None, name.lower(), other.lower()).ratio()
+
+    best = max(names, key=similarity, default="")
+    return f"; did you mean {prefix}{best}?" if similarity(best) >= 0.6 else ""  # difflib's default cutoff
 
 
 def check_path(key: str, value: object) -> None:

@@ -113,9 +113,7 @@ def _check(config: dict[str, Any], sweeping: bool) -> None:
             raise InputError(f"{key} is set by catdog: {instead}")
     strategy, devices = str(config["trainer"].get("strategy")), config["trainer"].get("devices")
     if strategy.endswith(("_spawn", "_fork", "_notebook")):
-        raise InputError(
-            f"trainer.strategy={strategy} loses what its processes collect; strategy=ddp does the same work"
-        )
+        raise InputError(f"trainer.strategy={strategy} loses what its processes collect; strategy=ddp does not")
     if sweeping and devices != 1 and "SLURM_NTASKS" not in os.environ:
         # Lightning starts its other processes with this command line: each would run the whole sweep again.
         raise InputError(f"trainer.devices must be 1 in a sweep, got {devices}")
@@ -152,11 +150,8 @@ def save_outcome(folder: Path, config: dict[str, Any], status: str, reason: str)
     if not _is_first_process():
         return  # the others fail as a consequence, with uninformative errors
     outcome = {"status": status, "reason": reason, "accelerator": config["trainer"]["accelerator"], "config": config}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / OUTCOME, json.dumps(outcome, indent=2, default=str))
-    except OSError:  # the disk may be full
-        logger.warning("'%s' could not be written", folder / OUTCOME)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / OUTCOME, json.dumps(outcome, indent=2, default=str))
 
 
 def name_variant(overrides: Sequence[str]) -> str:

@@ -29,21 +29,17 @@ class Archive(NamedTuple):
 # The SHA-256 are copied from other projects, not computed from a download of ours. Oxford: TensorFlow Datasets,
 # datasets/oxford_iiit_pet/checksums.tsv; independent downloads agree with it and with the MD5 that torchvision pins.
 # Microsoft: Hugging Face, datasets/cats_vs_dogs/dataset_infos.json; GoMLX pins the same SHA-256.
+OXFORD = "https://www.robots.ox.ac.uk/~vgg/data/pets/data"
 OXFORD_IMAGES = Archive(
-    url="https://www.robots.ox.ac.uk/~vgg/data/pets/data/images.tar.gz",
-    sha256="67195c5e1c01f1ab5f9b6a5d22b8c27a580d896ece458917e61d459337fa318d",
-    folder="images",
+    f"{OXFORD}/images.tar.gz", "67195c5e1c01f1ab5f9b6a5d22b8c27a580d896ece458917e61d459337fa318d", "images"
 )
-OXFORD_ANNOTATIONS = Archive(
-    url="https://www.robots.ox.ac.uk/~vgg/data/pets/data/annotations.tar.gz",
-    sha256="52425fb6de5c424942b7626b428656fcbd798db970a937df61750c0f1d358e91",
-    folder="annotations",
+OXFORD_LABELS = Archive(
+    f"{OXFORD}/annotations.tar.gz", "52425fb6de5c424942b7626b428656fcbd798db970a937df61750c0f1d358e91", "annotations"
 )
 MICROSOFT_PHOTOS = Archive(
-    url="https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/kagglecatsanddogs_5340.zip",
-    sha256="b7974bd00a84a99921f36ee4403f089853777b5ae8d151c76a86e64900334af9",
-    folder="PetImages",
-)
+    "https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/kagglecatsanddogs_5340.zip",
+    "b7974bd00a84a99921f36ee4403f089853777b5ae8d151c76a86e64900334af9", "PetImages",
+)  # fmt: skip
 
 
 class OxfordPetsSource(FileSource):
@@ -53,7 +49,7 @@ class OxfordPetsSource(FileSource):
     only together with decoded photos. `images` and `annotations` are downloaded into `root` if missing; see `obtain`.
     """
 
-    def __init__(self, root: str | Path, images: Archive = OXFORD_IMAGES, labels: Archive = OXFORD_ANNOTATIONS) -> None:
+    def __init__(self, root: str | Path, images: Archive = OXFORD_IMAGES, labels: Archive = OXFORD_LABELS) -> None:
         folder = obtain((images, labels), root)
         lists = [folder / labels.folder / f"{part}.txt" for part in ("trainval", "test")]
         lines = [line.split() for path in lists for line in path.read_text().splitlines()]

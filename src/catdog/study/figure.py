@@ -54,17 +54,14 @@ def comparison(settings: Sequence[Setting], primary: Sequence[Verdict]) -> Figur
 
 def _plot_rows(axes: Axes, rows: Sequence[Setting], colors: dict[str, str]) -> None:
     """Draw a forest plot."""
-    populations = []
+    populations: dict[str, None] = {}  # a set in order
     for height, setting in enumerate(reversed(rows)):
         accuracy, ends, population = accuracy_interval(setting)
-        populations.append(population)
+        populations[population] = None
         axes.plot(ends, [height, height], color=colors[setting.net], linewidth=2)
         axes.plot(accuracy, height, "o", color=colors[setting.net])
     axes.set_yticks(range(len(rows)), [f"{setting.net}, {setting.epochs} epochs" for setting in reversed(rows)])
-    axes.set(
-        title="Test accuracy, with 95 % intervals",
-        xlabel=f"accuracy (intervals for {' or '.join(dict.fromkeys(populations))})",
-    )
+    axes.set(title="Test accuracy, with 95 % intervals", xlabel=f"accuracy (intervals for {' or '.join(populations)})")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(axis="x", alpha=0.3)
 

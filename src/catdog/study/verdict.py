@@ -106,12 +106,9 @@ def _is_primary(first: Setting, second: Setting) -> bool:
 
 def _corrected(family: Sequence[Verdict]) -> list[Verdict]:
     """Correct the p-values of a family of comparisons."""
-    p_values = [verdict.tested.p_value for verdict in family if verdict.tested]
-    corrected = iter(holm(p_values))
-    return [
-        replace(verdict, comparisons=len(p_values), p_value=next(corrected)) if verdict.tested else verdict
-        for verdict in family
-    ]
+    p_values = {number: verdict.tested.p_value for number, verdict in enumerate(family) if verdict.tested}
+    corrected = dict(zip(p_values, holm([*p_values.values()]), strict=True))
+    return [replace(v, comparisons=len(p_values), p_value=corrected.get(n, np.nan)) for n, v in enumerate(family)]
 
 
 def _compare(first: Setting, second: Setting, key: str) -> Verdict:
