@@ -1,9 +1,9 @@
 """Exceptions that a user can cause, and the checks of values that raise them."""
 
-import math
 from collections.abc import Collection, Iterable
 from difflib import SequenceMatcher
 from importlib.util import find_spec
+from math import inf, isfinite, nan
 from pathlib import Path
 
 
@@ -35,14 +35,12 @@ def check_seed(key: str, value: object) -> None:
     check_whole_number(key, value, least=0, most=2**31 - 1)
 
 
-def check_number(
-    key: str, value: object, *, least: float = -math.inf, above: float = -math.inf, most: float = math.inf
-) -> None:
+def check_number(key: str, value: object, *, least: float = -inf, above: float = -inf, most: float = inf) -> None:
     """Raise an InputError unless the value of this configuration key is a finite number within the limits."""
-    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-    if not math.isfinite(number) or not (least <= number <= most and above < number):
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else nan
+    if not isfinite(number) or not (least <= number <= most and above < number):
         limits = {"at least": least, "above": above, "at most": most}
-        allowed = ", ".join(f"{words} {limit}" for words, limit in limits.items() if math.isfinite(limit))
+        allowed = ", ".join(f"{words} {limit}" for words, limit in limits.items() if isfinite(limit))
         raise InputError(f"{key} must be a number {allowed}, got {value!r}")
 
 

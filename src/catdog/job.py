@@ -197,10 +197,8 @@ class ReportCallback(Callback):
         parameters = OmegaConf.to_container(config.hydra.sweeper.params)
         grid = {"grid": parameters, "variant": name_variant(config.hydra.overrides.task)}
         if (read_json(path) or grid) != grid:
-            sys.exit(
-                f"catdog: '{path.parent}' holds runs of another grid, see {GRID} there: move it away, or give the "
-                "study another folder with hydra.sweep.dir=FOLDER"
-            )
+            advice = "move it away, or give the study another folder with hydra.sweep.dir=FOLDER"
+            sys.exit(f"catdog: '{path.parent}' holds runs of another grid, see {GRID} there: {advice}")
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(grid, indent=2))
 

@@ -103,10 +103,8 @@ class CatDogDataModule(LightningDataModule):
         photos, unreadable = len(self.store.names), self.store.unreadable
         if len(unreadable) > self.max_unreadable * photos:
             name, reason = next(iter(unreadable.items()))
-            raise InputError(
-                f"{len(unreadable)} of {photos} photos are unreadable, more than data.max_unreadable="
-                f"{self.max_unreadable} allows; the first is {name!r} ({reason})"
-            )
+            allowed = f"more than data.max_unreadable={self.max_unreadable} allows; the first is {name!r} ({reason})"
+            raise InputError(f"{len(unreadable)} of {photos} photos are unreadable, {allowed}")
         train, self.val, self.test = split_store(self.store, self.split_seed, self.fold)
         self.train = train.subset(self.train_photos or len(train), self.train_set)
 

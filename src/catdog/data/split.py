@@ -50,10 +50,9 @@ def split_store(store: PixelStore, seed: int, fold: int) -> tuple[Part, Part, Pa
     split = (rows[readable[rows]] for rows in split_indices(store.digests, seed, fold))
     train, val, test = (Part(rows, [store.names[row] for row in rows.tolist()], store.labels[rows]) for rows in split)
     if not train or not val or not test:
-        raise InputError(
-            f"a part of the split has no photo: {int(readable.sum())} of {len(readable)} photos are readable, "
-            f"{len(set(store.digests) - set(store.unreadable))} of them different"
-        )
+        have = f"{int(readable.sum())} of {len(readable)} photos are readable"
+        different = len(set(store.digests) - set(store.unreadable))
+        raise InputError(f"a part of the split has no photo: {have}, {different} of them different")
     return train, val, test
 
 

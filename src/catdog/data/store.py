@@ -23,6 +23,7 @@ from catdog.errors import InputError, reason
 
 VERSION = 4  # of the file format; part of the key
 PIXELS, INDEX = "pixels.u8", "index.json"
+Decoded = NDArray[np.uint8] | UnreadablePhotoError
 CHUNK = 256  # photos decoded ahead of the writer; without a limit they would fill memory if the disk is slow
 
 
@@ -112,15 +113,13 @@ def _build(source: PhotoSource, image_size: int, folder: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def read_all(
-    source: PhotoSource, image_size: int, progress: bool = True
-) -> Iterator[NDArray[np.uint8] | UnreadablePhotoError]:
+def read_all(source: PhotoSource, image_size: int, progress: bool = True) -> Iterator[Decoded]:
     """Decode all photos with several threads; yield the pixels, or the error, of each in order.
 
     `progress` shows a progress bar on a terminal.
     """
 
-    def read(position: int) -> NDArray[np.uint8] | UnreadablePhotoError:
+    def read(position: int) -> Decoded:
         try:
             return source.read(position, image_size)
         except UnreadablePhotoError as error:

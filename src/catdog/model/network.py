@@ -64,10 +64,8 @@ class FullyConnected(nn.Module):
         check_whole_number("image_size", image_size, least=1)
         valid = isinstance(hidden, Sequence) and not isinstance(hidden, str)
         if not valid or not all(type(width) is int and width >= 1 for width in hidden):
-            raise InputError(
-                "model.hidden must be a list of whole numbers of at least 1, such as 'model.hidden=[5,5,3]', or [] for "
-                f"logistic regression; got {hidden!r}"
-            )
+            example = "such as 'model.hidden=[5,5,3]', or [] for logistic regression"
+            raise InputError(f"model.hidden must be a list of whole numbers of at least 1, {example}; got {hidden!r}")
         pixels, hog_values = 3 * image_size**2, hog_size(image_size)
         check_whole_number("model.whitening", whitening, least=0, most=pixels)
         check_whole_number("model.hog", hog, least=0, most=hog_values)

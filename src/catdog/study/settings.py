@@ -44,11 +44,6 @@ class Setting:
         return f"{self.net}, {self.epochs} epoch{'s' * (self.epochs != 1)}, {self.photos:,} training photos"
 
     @property
-    def primary(self) -> dict[str, Any] | None:
-        """Primary comparison that the study file names; see conf/study/."""
-        return next((run["config"].get("primary") for run in self.runs), None)
-
-    @property
     def overlap(self) -> float:
         """Test photos per training photo if training sets overlap, as those of folds do; 0 if they are disjoint."""
         folds = {(run["split_seed"], run["fold"]) for run in self.runs}
@@ -63,9 +58,11 @@ class Setting:
         frame = pd.DataFrame({tuple(run[key] for key in RUN): run["correct"] for run in self.runs}).T
         return frame.rename_axis(RUN)
 
-    def matches(self, values: dict[str, Any]) -> bool:
-        """Tell whether the configuration has these values, by dotted key."""
-        return all(self.keys.get(key) == json.dumps(value) for key, value in values.items())
+    def is_side(self, side: str) -> bool:
+        """Tell whether this is the "first" or "second" of the study's primary comparison; see conf/study/."""
+        primary = self.runs[0]["config"].get("primary") or {}
+        values = primary.get(side, {}) | primary.get("both", {})
+        return side in primary and all(self.keys.get(key) == json.dumps(value) for key, value in values.items())
 
 
 def training_sets(runs: pd.Index) -> NDArray[np.int64]:
@@ -95,9 +92,8 @@ def differing(configurations: Sequence[dict[str, str]]) -> list[str]:
     """List the keys in which flattened configurations differ; for objects of different classes, the class alone."""
     keys = {key for configuration in configurations for key in configuration}
     differ = {key for key in keys if len({configuration.get(key) for configuration in configurations}) > 1}
-    return sorted(
-        key for key in differ if key.endswith("._target_") or f"{key.rpartition('.')[0]}._target_" not in differ
-    )
+    targets = {key.removesuffix("_target_") for key in differ if key.endswith("._target_")}
+    return sorted(k for k in differ if k.endswith("._target_") or f"{k.rpartition('.')[0]}." not in targets)
 
 
 def _setting(keys: dict[str, str], records: Sequence[dict[str, Any]]) -> Setting:
@@ -109,9 +105,8 @@ def _setting(keys: dict[str, str], records: Sequence[dict[str, Any]]) -> Setting
     finished, others = ([r for r in records if (r["status"] == "finished") == whole] for whole in (True, False))
     photos = finished[0]["photos"]["train"] if finished else json.loads(keys.get("data.train_photos", "null")) or 0
     epochs = json.loads(keys.get("trainer.max_epochs", "null")) or -1
-    return Setting(
-        keys, net, photos, epochs if epochs > 0 else first.get("epochs", 0), first["accelerator"], finished, others
-    )
+    epochs = epochs if epochs > 0 else first.get("epochs", 0)
+    return Setting(keys, net, photos, epochs, first["accelerator"], finished, others)
 
 
 def _hidden(keys: dict[str, str]) -> list[int] | None:

@@ -88,20 +88,14 @@ def verdicts(settings: Sequence[Setting]) -> tuple[list[Verdict], list[Verdict]]
     for second, first in combinations([setting for setting in settings if setting.runs], 2):
         keys = differing([first.keys, second.keys])
         if len(keys) == 1 and not UNTESTED_KEYS & set(keys):
-            pair = (second, first) if _is_primary(second, first) else (first, second)
-            (primary if _is_primary(*pair) else rest).append((*pair, keys[0]))
+            if second.is_side("first") and first.is_side("second"):
+                first, second = second, first
+            named = first.is_side("first") and second.is_side("second")
+            (primary if named else rest).append((first, second, keys[0]))
     rest.sort(key=lambda pair: pair[2] != "model.hidden")  # between nets first
     if len(rest) > MAX_PAIRS:
         rest.clear()
     return _corrected([_compare(*pair) for pair in primary]), _corrected([_compare(*pair) for pair in rest])
-
-
-def _is_primary(first: Setting, second: Setting) -> bool:
-    named = first.primary
-    if not named or not {"first", "second"} <= named.keys():
-        return False
-    sides = ((first, named["first"]), (second, named["second"]))
-    return all(setting.matches(values | named.get("both", {})) for setting, values in sides)
 
 
 def _corrected(family: Sequence[Verdict]) -> list[Verdict]:

@@ -40,10 +40,9 @@ def open_run_folder(folder: Path, identity: dict[str, Any], is_first: bool) -> I
     with FileLock(folder / ".lock"):
         if read_json(folder / IDENTITY) != identity:
             if (folder / IDENTITY).exists():
-                raise InputError(
-                    f"'{folder}' holds a run of another configuration or other photos: give it another folder "
-                    "(hydra.run.dir=FOLDER, or hydra.sweep.dir=FOLDER for a sweep), or move that one away"
-                )
+                other = f"'{folder}' holds a run of another configuration or other photos"
+                keys = "hydra.run.dir=FOLDER, or hydra.sweep.dir=FOLDER for a sweep"
+                raise InputError(f"{other}: give it another folder ({keys}), or move that one away")
             write_atomically(folder / IDENTITY, json.dumps(identity, indent=2))
         (folder / OUTCOME).unlink(missing_ok=True)
         yield read_json(folder / METRICS)
@@ -62,8 +61,6 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         _ = checkpoint["hyper_parameters"], checkpoint["state_dict"]
     except Exception as error:  # the loader raises many kinds for a file that is no checkpoint
-        raise InputError(
-            f"'{path}' is no whole checkpoint of catdog ({type(error).__name__}); if it was cut short, delete it and "
-            "repeat the run's command"
-        ) from error
+        advice = "if it was cut short, delete it and repeat the run's command"
+        raise InputError(f"'{path}' is no whole checkpoint of catdog ({type(error).__name__}); {advice}") from error
     return checkpoint
