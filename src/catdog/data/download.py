@@ -72,10 +72,8 @@ class MicrosoftSource(FolderSource):
 def obtain(archives: Sequence[Archive], root: str | Path) -> Path:
     """Download and unpack the archives whose folders are missing in `root`, one process at a time; return `root`.
 
-    An existing folder is taken to be complete. An archive that the user put into `root` is verified and kept.
-
-    Raises:
-        InputError: an archive cannot be downloaded or has another SHA-256; the message lists the files to download.
+    An existing folder is taken to be complete. An archive that the user put into `root` is verified and kept. Raises
+    InputError if an archive cannot be downloaded or has another SHA-256; the message lists the files to download.
     """
     root = Path(root)
     if all((root / archive.folder).is_dir() for archive in archives):

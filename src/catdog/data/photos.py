@@ -100,9 +100,7 @@ class FolderSource(FileSource):
     """Photos in a folder `root` with two class sub-folders, whose sorted names are class 0 and class 1.
 
     Class folders are searched recursively, except for links to folders and names that start with IGNORED_PREFIXES.
-
-    Raises:
-        InputError: `root` is missing or has no two sub-folders with photos, or a folder cannot be read.
+    Raises InputError if `root` is missing or has no two sub-folders with photos, or a folder cannot be read.
     """
 
     def __init__(self, root: str | Path) -> None:

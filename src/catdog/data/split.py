@@ -29,10 +29,8 @@ class Part:
         """Select the `number`-th disjoint set of this many photos, counted from 0.
 
         The sets are consecutive pieces of the split's random order, so a smaller set lies within a larger one whose
-        size is a multiple of its own. Copies of a photo may be in different sets.
-
-        Raises:
-            TooFewPhotosError: there is no such set.
+        size is a multiple of its own. Copies of a photo may be in different sets. Raises TooFewPhotosError if there is
+        no such set.
         """
         if photos > len(self):
             most = f"{len(self)}, the training photos of the split"
@@ -62,10 +60,8 @@ def split_indices(photos: Sequence[Hashable], seed: int, fold: int = 0) -> tuple
     A permutation that depends only on n and `seed` is cut into ten tenths. Fold 0 trains on the first eight, validates
     on the ninth and tests on the last. Each further fold, up to 9, rotates the tenths by one, so the ten folds together
     test every photo exactly once. If n is not a multiple of 10, the folds' parts differ in size by a few photos.
-    Duplicates, which are equal elements of `photos`, all move to the part of the first.
-
-    Raises:
-        InputError: there are fewer than ten photos.
+    Duplicates, which are equal elements of `photos`, all move to the part of the first. Raises InputError if there are
+    fewer than ten photos.
     """
     train, val = int(0.8 * len(photos)), int(0.1 * len(photos))
     if not val:

@@ -51,8 +51,7 @@ class PixelStore:
     def of(cls, source: PhotoSource, image_size: int, cache_dir: str | Path) -> "PixelStore":
         """Open the store of these photos in `cache_dir`; build it if it is missing or damaged.
 
-        Raises:
-            InputError: the store cannot be written, or photos change while they are decoded.
+        Raises InputError if the store cannot be written, or photos change while they are decoded.
         """
         folder = Path(cache_dir) / store_key(source, image_size)
         with suppress(OSError, ValueError):  # it is missing or damaged

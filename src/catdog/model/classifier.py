@@ -11,7 +11,6 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 from torch.nn import functional
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torchvision.transforms.v2.functional import ten_crop
 
@@ -160,22 +159,22 @@ class CatDogClassifier(LightningModule):
                 self.log(f"{split}/{name}_sd", values.std(), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """Build the optimizer and, unless the learning rate is constant, a scheduler that acts every step."""
-        optimizer = self._build_optimizer(self.hparams["optimizer"], self.hparams["lr"], self.hparams["weight_decay"])
-        if self.hparams["schedule"] == "constant":
+        """Build the optimizer and, unless the learning rate is constant, a scheduler that acts every step.
+
+        A weight decay above 0 is refused if the optimizer has no such argument.
+        """
+        options, name = self.hparams, self.hparams["optimizer"]
+        kind: Any = getattr(torch.optim, name)
+        known = options["weight_decay"] or "weight_decay" in inspect.signature(kind).parameters
+        decay = {"weight_decay": options["weight_decay"]} if known else {}
+        try:
+            optimizer = kind(self.network.parameters(), lr=options["lr"], **decay)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"model.optimizer={name} does not fit: {error}") from error
+        if options["schedule"] == "constant":
             return optimizer
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
             raise InputError("model.schedule=cosine needs an end: set trainer.max_epochs or trainer.max_steps")
         scheduler = CosineAnnealingLR(optimizer, int(steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def _build_optimizer(self, name: str, lr: float, weight_decay: float) -> Optimizer:
-        """Build an optimizer of `torch.optim`; refuse `weight_decay` above 0 if the optimizer has no such argument."""
-        kind: Any = getattr(torch.optim, name)
-        known = inspect.signature(kind).parameters
-        decay = {"weight_decay": weight_decay} if weight_decay or "weight_decay" in known else {}
-        try:
-            return cast(Optimizer, kind(self.network.parameters(), lr=lr, **decay))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"model.optimizer={name} does not fit: {error}") from error

@@ -38,16 +38,17 @@ def comparison(settings: Sequence[Setting], primary: Sequence[Verdict]) -> Figur
     left, right = figure.subplots(1, 2)
     nets = list(dict.fromkeys(setting.net for setting in finished))
     colors = {net: f"C{number % 10}" for number, net in enumerate(nets)}
-    runs = [run for setting in finished for run in setting.runs]
     shown = compared or [s for s in finished if s.epochs == max(other.epochs for other in finished)]
     if several_sizes:
         _plot_sizes(left, [s for s in finished if s.epochs == shown[0].epochs], colors)
     else:
         _plot_rows(left, rows, colors)
-    _plot_curves(right, _longest(finished, shown[0]), colors)
+    # the last setting of each net with as many training photos has the most epochs
+    longest = {setting.net: setting for setting in finished if setting.keys.get(PHOTOS) == shown[0].keys.get(PHOTOS)}
+    _plot_curves(right, list(longest.values())[:MAX_CURVES], colors)
     for axes, part in ((left, "test"), (right, "val")):
         draw = axes.axvline if axes is left and not several_sizes else axes.axhline
-        baseline = float(np.mean([run["baseline"][part] for run in runs]))
+        baseline = float(np.mean([run["baseline"][part] for setting in finished for run in setting.runs]))
         axes.legend(handles=[draw(baseline, color="gray", linestyle="--", label=f"majority class {baseline:.1%}")])
     return figure
 
@@ -70,7 +71,7 @@ def _plot_sizes(axes: Axes, settings: Sequence[Setting], colors: dict[str, str])
     """Plot test accuracy against the number of training photos, on a log scale."""
     ends = []
     for number, net in enumerate(dict.fromkeys(setting.net for setting in settings)):
-        own = sorted((setting for setting in settings if setting.net == net), key=lambda setting: setting.photos)
+        own = [setting for setting in settings if setting.net == net]
         accuracies, intervals, _ = zip(*(accuracy_interval(setting) for setting in own), strict=True)
         photos, spread = [setting.photos for setting in own], np.abs(np.transpose(intervals) - accuracies)
         shifted = [count * APART**number for count in photos]  # so that intervals do not hide each other
@@ -85,13 +86,6 @@ def _plot_sizes(axes: Axes, settings: Sequence[Setting], colors: dict[str, str])
     axes.set(xlabel="training photos (log scale)", ylabel="accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(alpha=0.3)
-
-
-def _longest(settings: Sequence[Setting], like: Setting) -> list[Setting]:
-    """Select each net's setting with the most epochs, among those with the training photos of `like`."""
-    alike = [other for other in settings if other.keys.get(PHOTOS) == like.keys.get(PHOTOS)]
-    longest = {setting.net: setting for setting in sorted(alike, key=lambda setting: setting.epochs)}
-    return list(longest.values())[:MAX_CURVES]
 
 
 def _plot_curves(axes: Axes, settings: Sequence[Setting], colors: dict[str, str]) -> None:

@@ -22,10 +22,7 @@ def open_run_folder(folder: Path, identity: dict[str, Any], is_first: bool) -> I
     """Lock and prepare a run's folder; yield the record if this run was finished in it before, else None.
 
     Two runs are the same if their identities are equal as JSON. Only the first process locks and prepares; the others
-    wait for it.
-
-    Raises:
-        InputError: the folder holds a run with another identity.
+    wait for it. Raises InputError if the folder holds a run with another identity.
     """
     identity = json.loads(json.dumps(identity, default=str))
     if not is_first:
@@ -51,8 +48,7 @@ def open_run_folder(folder: Path, identity: dict[str, Any], is_first: bool) -> I
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Load a checkpoint of catdog on the CPU.
 
-    Raises:
-        InputError: the file is missing, damaged or not a checkpoint of catdog.
+    Raises InputError if the file is missing, damaged or not a checkpoint of catdog.
     """
     if not Path(path).is_file():
         raise InputError(f"no file at '{path}'; give a checkpoint, such as RUN/checkpoints/best.ckpt")
