@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -150,8 +151,9 @@ def save_outcome(folder: Path, config: dict[str, Any], status: str, reason: str)
     if not _is_first_process():
         return  # the others fail as a consequence, with uninformative errors
     outcome = {"status": status, "reason": reason, "accelerator": config["trainer"]["accelerator"], "config": config}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / OUTCOME, json.dumps(outcome, indent=2, default=str))
+    with suppress(OSError):  # the disk may be full, which the error that ended the run says
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / OUTCOME, json.dumps(outcome, indent=2, default=str))
 
 
 def name_variant(overrides: Sequence[str]) -> str:
