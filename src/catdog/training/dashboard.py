@@ -48,8 +48,8 @@ def fill(
         units = plots.weight_pictures(network.input_weights.flatten(0, 1)[:MAX_UNITS], size)
         writer.add_image("weights/first_layer", make_grid(units), steps)
     if tested := probabilities.shape[1]:
-        pixels = data.store.pixels[data.test.rows[:tested]]
-        picture = plots.mistakes(pixels.__getitem__, data.test.labels[:tested], probabilities.mean(0), data.class_names)
+        pixels, labels = data.store.pixels[data.test.rows[:tested]], data.test.labels[:tested]
+        picture = plots.mistakes(pixels.__getitem__, data.test.names, labels, probabilities.mean(0), data.class_names)
         writer.add_image("worst/mistakes", np.asarray(picture), steps, dataformats="HWC")
     columns = {name: record[name] for name in ("epochs", "fold", "net", "seed", "train_set")}
     # By default TensorBoard shows the first five by name, so accelerators are "processors".
