@@ -17,11 +17,15 @@ def lines_of(axes: Axes) -> dict[str, Any]:
     Test results with error bars are by their label, which begins with "tested" or "other".
     """
     lines = {str(line.get_label()): line for line in axes.lines if not str(line.get_label()).startswith("_")}
-    for bar in axes.containers:
+    for bar in error_bars(axes):
         face = {"black": "*", "white": "o"}[str(bar.lines[0].get_markerfacecolor())]
         label = str(bar.get_label())
         lines[face if label.startswith("_") else label.partition(" ")[0]] = bar.lines[0]
     return {name: np.asarray(line.get_xydata(), dtype=float) for name, line in lines.items()}
+
+
+def error_bars(axes: Axes) -> Any:
+    return axes.containers
 
 
 def record_of(*replicas: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -46,8 +50,8 @@ def test_curves_are_the_mean_of_all_replicas_and_mark_the_tested_weights_of_each
     np.testing.assert_allclose(accuracy["always naming the larger class"][:, 1], 0.55)
     assert (accuracy["tested"][0, 1], accuracy["other"][0, 1]) == (0.6, 0.7)
     assert accuracy["tested"][0, 0] > 2  # clear of the curves
-    (bar,) = (bar for bar in figure.axes[1].containers if str(bar.get_label()).startswith("tested"))
-    np.testing.assert_allclose(bar.lines[2][0].get_segments()[0][:, 1], (0.5, 0.75))
+    (bar,) = (bar for bar in error_bars(figure.axes[1]) if str(bar.get_label()).startswith("tested"))
+    np.testing.assert_allclose(bar.lines[2][0].get_segments()[0][:, 1], [0.5, 0.75])
     (legend,) = figure.legends
     texts = " ".join(text.get_text() for text in legend.get_texts())
     assert "tested weights, with the lowest validation loss (epochs 1 to 2): 60.0 % [50.0, 75.0]" in texts
@@ -81,8 +85,12 @@ def test_weight_pictures_are_grey_at_zero_and_scaled_per_unit() -> None:
 
 def test_mistakes_of_either_kind_come_by_their_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    blank = Image.new("RGB", (1, 1))
-    monkeypatch.setattr("catdog.plots.contact_sheet", lambda *arguments: seen.append(arguments) or blank)
+
+    def contact_sheet(*arguments: Any) -> Image.Image:
+        seen.append(arguments)
+        return Image.new("RGB", (1, 1))
+
+    monkeypatch.setattr("catdog.plots.contact_sheet", contact_sheet)
     labels, probabilities = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0]), torch.tensor([0.9, 0.2, 0.4, 0.01, 0.3])
     photos = torch.arange(5, dtype=torch.uint8).reshape(5, 1, 1, 1).expand(5, 3, 2, 2)
     names = [f"folder/{number}.jpg" for number in range(5)]

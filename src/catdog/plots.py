@@ -45,24 +45,20 @@ def curves(record: Mapping[str, Any]) -> Figure:
         axes.grid(alpha=0.3)
     accuracy.axhline(record["baseline"]["val"], color="gray", linestyle="--", label="always naming the larger class")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-    for place, result in enumerate([record | tested, *record["other_weights"]]):
-        style = {"fmt": "*", "color": "black", "mfc": "white" if place else "black"}
-        ends_of = [{row["epoch"]: row for row in history} for history in histories]
-        rows = [ends[epoch] for ends, epoch in zip(ends_of, result["epochs"], strict=True)]
+    for other, result in enumerate([{**record, **tested}, *record["other_weights"]]):
+        style = {"fmt": "*", "color": "black", "mfc": "white" if other else "black"}
+        ends = zip(histories, result["epochs"], strict=True)
+        rows = [{row["epoch"]: row for row in history}[epoch] for history, epoch in ends]
         for axes, name in ((loss, "val/loss"), (accuracy, "val/acc")):
             stars = [(_epoch(row, histories[0]), row[name]) for row in rows if name in row]
             axes.errorbar(*np.reshape(stars, (-1, 2)).T, markersize=8 if several else 13, zorder=3, **style)
-        found, ends = result.get("test/acc", np.nan), result["test/acc_interval"]
-        spread = np.abs(np.reshape(ends, (2, 1)) - found) if ends else None
-        label = f"{'other' if place else 'tested'} weights, {describe_weights(**result)} of the test photos"
-        accuracy.errorbar(
-            record["epochs"] * (1.06 + 0.06 * place), found, spread, capsize=4, markersize=13, label=label, **style
-        )
+        found, place = result.get("test/acc", np.nan), record["epochs"] * (1.12 if other else 1.06)
+        spread = np.abs(np.reshape(result["test/acc_interval"] or [found] * 2, (2, 1)) - found)
+        label = f"{'other' if other else 'tested'} weights, {describe_weights(**result)} of the test photos"
+        accuracy.errorbar(place, found, spread, capsize=4, markersize=13, label=label, **style)
     accuracy.axvspan(record["epochs"] * 1.03, record["epochs"] * 1.15, color="0.94", zorder=0)
     accuracy.text(record["epochs"] * 1.09, 1.01, "test", transform=accuracy.get_xaxis_transform(), ha="center")
-    parts = (axes.get_legend_handles_labels() for axes in (loss, accuracy))
-    handles = {label: handle for part in parts for handle, label in zip(*part, strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
+    figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 

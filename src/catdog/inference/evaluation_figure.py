@@ -19,7 +19,6 @@ from catdog.statistics import wilson_interval
 
 LONGEST_NAME = 18  # characters of a class name; longer ones are cut
 LONGEST_LINE = 110  # characters per line of the title
-MAX_THIN_LINES = 20
 STRIP = -0.2  # lower end of the calibration panel, whose counts lie below 0
 
 
@@ -75,7 +74,7 @@ def _confusion(axes: Axes, matrix: np.ndarray[Any, Any], names: Sequence[str]) -
 def _roc(axes: Axes, record: Mapping[str, Any], logits: Tensor, probabilities: Tensor, labels: Tensor) -> None:
     area, whose = with_interval(record["mean"], "roc_auc"), ""
     if record["ensemble"]:
-        for number, scores in enumerate(logits[:MAX_THIN_LINES].sigmoid()):
+        for number, scores in enumerate(logits.sigmoid()):
             false, true, _ = classification.binary_roc(scores, labels.int())
             label = None if number else f"each net, mean {area}"
             axes.plot(false, true, color=TRAIN_COLOR, alpha=0.25, linewidth=0.9, label=label)
@@ -113,7 +112,6 @@ def _calibration(axes: Axes, probabilities: Tensor, labels: Tensor, one: Mapping
     shares, (low, high) = ones / photos, np.array(intervals).T
     bars = axes.bar((filled + 0.5) / BINS, -STRIP / 2 * photos / photos.max(), 0.9 / BINS, STRIP, color="0.8")
     axes.bar_label(bars, [f"{count:,.0f}" for count in photos], fontsize="x-small")
-    axes.axhline(STRIP / 5, color="0.8", linewidth=0.8)
     axes.set_yticks(np.linspace(0, 1, 6))
     axes.plot([0, 1], [0, 1], "--", color="gray", label="perfect calibration")
     errors = np.clip([shares - low, high - shares], 0, None)

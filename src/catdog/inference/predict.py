@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -30,6 +29,7 @@ BATCH = 64  # photos per forward pass
 MAX_ON_SHEET, BAR = 100, 10  # photos; pixels: the height of the confidence bar
 SHEET_SUFFIXES = (".jpeg", ".jpg", ".png")
 MARK = "(undecided)"  # after the class, without a space, so that a line's fields stay the same
+UNSURE, UNREADABLE = "of these undecided", "unreadable"  # in the total
 UNDECIDED = 0.6  # confidence below which an answer is little better than a guess: docs/after-training.md
 ALL_READ, NONE_READ, SOME_UNREADABLE = 0, 1, 3  # exit statuses; 2 is the command line's
 
@@ -114,26 +114,16 @@ def print_predictions(
         write_atomically(json_file.resolve(), json.dumps(content, indent=2))
     if sheet_file is not None:
         draw_sheet(predictions).save(sheet_file)
-    print(_total(predictions, model.class_names), file=sys.stderr)  # standard output has a line per photo only
     if run is not None and checkpoint.samefile(run.checkpoint):
         print(measured(run.record), file=sys.stderr)
     unreadable = sum(prediction.reason is not None for prediction in predictions)
     return NONE_READ if unreadable == len(predictions) else SOME_UNREADABLE if unreadable else ALL_READ
 
 
-def _total(predictions: Sequence[Prediction], class_names: Sequence[str]) -> str:
-    """Count the photos of each class, those undecided and those unreadable."""
-    named, undecided = Counter(one.prediction for one in predictions), sum(one.undecided for one in predictions)
-    parts = [f"{named[name]:,} {shown(name)}" for name in class_names] + [f"{named[None]:,} unreadable"] * (
-        None in named
-    )
-    return ", ".join(parts) + f"; {undecided:,} undecided (confidence below {UNDECIDED})" * (undecided > 0)
-
-
 def _print_lines(model: Predictor, paths: Sequence[str]) -> Iterator[Prediction]:
-    """Predict each photo; print predicted class, confidence, standard deviation of several replicas, and path."""
+    """Predict each photo; print class, confidence, standard deviation of several replicas, and path; then the total."""
     width = len(MARK) + max(map(len, map(shown, model.class_names)))
-    several = len(model.classifier.seeds) > 1
+    several, counts = len(model.classifier.seeds) > 1, dict.fromkeys((*model.class_names, UNSURE, UNREADABLE), 0)
     print(f"{'prediction':{width}}  confidence{'     sd' * several}  path", flush=True)
     for one in predict(model, paths, progress=not sys.stdout.isatty()):  # a terminal shows the lines
         if one.reason is not None:  # `tqdm.write` keeps the bar intact
@@ -142,7 +132,11 @@ def _print_lines(model: Predictor, paths: Sequence[str]) -> Iterator[Prediction]
             name = shown(str(one.prediction)) + MARK * one.undecided
             line = f"{name:{width}}  {one.confidence:10.3f}{f'  {one.sd:.3f}' if several else ''}"
             print(f"{line}  {shown(one.path)}", flush=True)
+        counts[one.prediction or UNREADABLE] += 1
+        counts[UNSURE] += one.undecided
         yield one
+    parts = [f"{n:,} {shown(name)}" for name, n in counts.items() if n or name in model.class_names]
+    print(", ".join(parts), file=sys.stderr)  # standard output has a line per photo only
 
 
 def draw_sheet(predictions: Sequence[Prediction]) -> Image.Image:
