@@ -20,7 +20,7 @@ TABS = {
     "curves": (
         "scalars&tagFilter=(train%7Cval)/(loss%7Cacc)%24&_smoothingWeight=0",
         "1180,840",
-        (0, 64, 1020, 700),
+        (0, 64, 1020, 722),
     ),
     "hparams": ("hparams", "1500,440", (302, 130, 1500, 412)),
 }
