@@ -1,5 +1,6 @@
-"""Attribution of a logit: to hidden units by gradient × activation, to places in a photo by occlusion."""
+"""Attribution of a logit: to hidden units by gradient × activation, to places by occlusion, to inputs by ablation."""
 
+from copy import deepcopy
 from itertools import product
 
 import torch
@@ -23,15 +24,22 @@ def activations(network: FullyConnected, images: Tensor) -> list[Tensor]:
 
 
 def contributions(classifier: CatDogClassifier, images: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Compute each hidden layer's activations and contributions, both float32 (replicas, photos, units).
+    """Compute each hidden layer's activations and attributions, both float32 (replicas, photos, units).
 
-    A unit's contribution is its activation times the derivative of the logit with respect to it. In the last hidden
+    A unit's attribution is its activation times the derivative of the logit with respect to it. In the last hidden
     layer, that is its activation times its output weight; in earlier ones, the first-order effect of removing the unit.
     """
     images = images.detach().requires_grad_()  # the weights are frozen, and autograd needs a leaf
     *hidden, logits = activations(classifier.network, images)
     slopes = torch.autograd.grad(logits.sum(), hidden) if hidden else ()
     return [(values.detach(), (values * slope).detach()) for values, slope in zip(hidden, slopes, strict=True)]
+
+
+def without_inputs(classifier: CatDogClassifier, part: slice) -> CatDogClassifier:
+    """Copy a classifier, with part of its first layer's inputs set to 0: whitened ones to their training mean."""
+    copy = deepcopy(classifier)
+    copy.network.get_parameter("layers.0.weight").data[:, :, part] = 0
+    return copy
 
 
 @torch.inference_mode()
