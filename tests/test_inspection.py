@@ -82,7 +82,7 @@ def test_unit_statistics_are_those_computed_by_hand() -> None:
     found = inspected(with_weights([4], weights, [0.0, -2.0, -1.0, 0.5], [[-2.0, 1.0, 7.0, 1.0]], [0.25]))
     (units,) = found.layers
     statistics = units[["active", "active_0", "active_1", "mean", "sd", "sign"]]
-    constant, dead = [1, 1, 1, 0.5, 0, 1], [0, 0, 0, 0, 0, 0]  # come after units with a variable contribution
+    constant, dead = [1, 1, 1, 0.5, 0, 1], [0, 0, 0, 0, 0, 0]  # come after units with a variable attribution
     values = [[0.75, 0.5, 1, -1.5, 0.75**0.5, -1], [0.25, 0.5, 0, 0.25, 3**0.5 / 4, 1], constant, dead]
     by_hand = pd.DataFrame(values, index=[0, 1, 3, 2], columns=statistics.columns)
     pd.testing.assert_frame_equal(statistics, by_hand, check_dtype=False, atol=1e-6)
@@ -92,7 +92,7 @@ def test_unit_statistics_are_those_computed_by_hand() -> None:
     assert found.photos["logit"].to_dict() == pytest.approx(logits, abs=1e-6)
 
 
-def test_later_layers_decide_the_contribution_of_a_unit(run_of: RunOf) -> None:
+def test_later_layers_decide_the_attribution_to_a_unit(run_of: RunOf) -> None:
     first, second = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], [[3.0, 0.0], [-1.0, 0.5]]
     classifier = with_weights([2, 2], first, [0.0, 0.0], second, [0.0, 0.0], [[-2.0, 5.0]], [0.0])
     found = inspected(classifier, photos=3)
@@ -107,7 +107,7 @@ def test_later_layers_decide_the_contribution_of_a_unit(run_of: RunOf) -> None:
 
 
 @given(st.integers(0, 1000), st.lists(st.integers(1, 6), min_size=1, max_size=4))
-def test_without_biases_the_contributions_of_every_layer_add_up_to_the_logit(seed: int, hidden: list[int]) -> None:
+def test_without_biases_the_attributions_of_every_layer_add_up_to_the_logit(seed: int, hidden: list[int]) -> None:
     classifier = make_classifier(hidden=hidden, seed=seed, replicas=2, image_size=3)
     for name, parameter in classifier.named_parameters():
         parameter.data *= not name.endswith("bias")
@@ -201,14 +201,17 @@ def test_a_part_that_a_net_does_not_use_is_not_missed() -> None:
 
 
 @pytest.mark.parametrize(("interval", "noise"), [([0.51, 0.9], False), ([0.4, 0.8], True)])
-def test_a_page_opens_with_its_verdict(interval: list[float], noise: bool, run_of: RunOf) -> None:
-    classifier = make_classifier()
-    record: dict[str, Any] = {"test/acc": 0.7, "test/acc_interval": interval, "tested": 4, "baseline": {"test": 0.5}}
-    record["baseline"] |= {"val": 0.5}
+def test_a_page_opens_with_its_verdict_and_counts_mistakes(interval: list[float], noise: bool, run_of: RunOf) -> None:
+    classifier = with_weights([], [[1.0, 0.0, 0.0]], [0.0])  # red and white are dogs to it
+    baseline = {"test": 0.5, "val": 0.5}
+    record = {"test/acc": 0.7, "test/acc_interval": interval, "tested": 4, "baseline": baseline}
     text = Page(page_of({0: inspected(classifier)}, run_of(1), classifier, **record)).text
     ends = "{:.1f}, {:.1f}".format(*(100 * end for end in interval))
     assert text.index(f"This net is right for 70.0 % [{ends}] of 4 photos") < text.index("Learning curves")
     assert ("always naming one class (50.0 %). Read what follows as noise." in text) == noise
+    table = "predicted cats predicted dogs true cats 1 (50 %) 1 (50 %) true dogs 0 (0 %) 2 (100 %)"
+    assert table in " ".join(text.split())
+    assert [text.count(f"predicted: {name}true: ") for name in ("cats", "dogs")] == [1, 3]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")

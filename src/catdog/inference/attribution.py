@@ -1,6 +1,5 @@
-"""Attribution of a logit: to hidden units by gradient × activation, to places by occlusion, to inputs by ablation."""
+"""Attribution of a logit: to hidden units by gradient × activation, to places in a photo by occlusion."""
 
-from copy import deepcopy
 from itertools import product
 
 import torch
@@ -33,13 +32,6 @@ def contributions(classifier: CatDogClassifier, images: Tensor) -> list[tuple[Te
     *hidden, logits = activations(classifier.network, images)
     slopes = torch.autograd.grad(logits.sum(), hidden) if hidden else ()
     return [(values.detach(), (values * slope).detach()) for values, slope in zip(hidden, slopes, strict=True)]
-
-
-def without_inputs(classifier: CatDogClassifier, part: slice) -> CatDogClassifier:
-    """Copy a classifier, with part of its first layer's inputs set to 0: whitened ones to their training mean."""
-    copy = deepcopy(classifier)
-    copy.network.get_parameter("layers.0.weight").data[:, :, part] = 0
-    return copy
 
 
 @torch.inference_mode()

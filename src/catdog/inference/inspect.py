@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from torchvision.transforms.functional import to_pil_image
 from catdog.data import to_images
 from catdog.errors import InputError
 from catdog.files import write_atomically
-from catdog.inference.attribution import contributions, occlusion, overlay, without_inputs
+from catdog.inference.attribution import contributions, occlusion, overlay
 from catdog.inference.predictor import Predictor
 from catdog.inference.runs import FinishedRun
 from catdog.model import CatDogClassifier
@@ -26,7 +27,6 @@ from catdog.plots import curves, network_diagram, weight_pictures
 BATCH = 256  # photos per forward and backward pass
 MOST_NETS = 10  # on a page
 TOP_PHOTOS = 6  # per unit
-MOST_UNITS = 16  # per layer
 UNRELATED = 5  # maximum cosine of unrelated weights, in standard deviations of that of independent ones
 GROUPS = {(0, 0): 2, (1, 1): 2, (0, 1): 1, (1, 0): 1}  # true and predicted class: number of occlusion maps
 
@@ -104,11 +104,13 @@ def inspect(
 
 
 def accuracies_without(model: Predictor, pixels: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Compute each replica's accuracy without HOG and without pixels, float32 (replicas,); {} for nets without HOG."""
-    hog = model.classifier.hparams["hog"]
-    parts = {"HOG": slice(-hog, None), "pixels": slice(-hog)} if hog else {}
-    nets = {name: Predictor(without_inputs(model.classifier, part)) for name, part in parts.items()}
-    return {name: ((net.logits(pixels) > 0) == (labels > 0)).float().mean(1) for name, net in nets.items()}
+    """Compute each replica's accuracy with HOG, or the pixels, set to 0 in the first layer's input; {} without HOG."""
+    hog, accuracies = model.classifier.hparams["hog"], {}
+    for name, part in {"HOG": slice(-hog, None), "pixels": slice(-hog)}.items() if hog else ():
+        without = deepcopy(model)
+        without.classifier.network.get_parameter("layers.0.weight").data[:, :, part] = 0
+        accuracies[name] = ((without.logits(pixels) > 0) == (labels > 0)).float().mean(1)
+    return accuracies
 
 
 def unit_statistics(activations: Tensor, attributions: Tensor, labels: Tensor) -> pd.DataFrame:
@@ -157,20 +159,16 @@ def first_weights(classifier: CatDogClassifier, replica: int) -> dict[str, Tenso
 
 
 def page(found: dict[int, Inspection], pixels: Tensor, record: dict[str, Any], options: Mapping[str, Any]) -> str:
-    """Render inspections by replica, their photos, the run's record and the classifier's options as a page of HTML.
-
-    It loads nothing and has no scripts. The first replica is shown first.
-    """
+    """Render inspections by replica, the one to show first first, as self-contained HTML without scripts."""
     loader = PackageLoader("catdog.inference", ".")
     environment = Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
     environment.filters |= {"shown": shown, "accuracy": percent, "verdict": _verdict, "image": _image}
-    drawings = {"diagram": _diagram(options), "curves": _curves(record)}
-    constants = {"size": min(options["image_size"], LARGEST), "small": SMALL, "most_units": MOST_UNITS}
-    functions = {"weight_pictures": weight_pictures, "overlay": overlay}
+    environment.globals |= {"weight_pictures": weight_pictures, "overlay": overlay, "small": SMALL}
+    drawings = {"diagram": _diagram(options), "curves": _curves(record), "size": min(options["image_size"], LARGEST)}
     return environment.get_template("page.html.j2").render(
-        found=found, pixels=pixels, record=record, options=options, **drawings, **constants, **functions
+        found=found, pixels=pixels, record=record, options=options, **drawings
     )
 
 
