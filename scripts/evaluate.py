@@ -1,7 +1,7 @@
 """Evaluate a run: `python scripts/evaluate.py RUN` measures its tested weights on its test set.
 
-Writes evaluation.png (confusion matrix, ROC and precision-recall curves, calibration), mistakes.png (the most
-confident wrong predictions) and evaluation.json (all measures, with the photos and versions behind them).
+Writes evaluation.png (confusion matrix, ROC and precision-recall curves, calibration), mistakes.png (the photos of each
+class with the largest losses) and evaluation.json (all measures, with the photos and versions behind them).
 """
 
 import argparse

@@ -174,19 +174,20 @@ def times_table(seconds: dict[str, float]) -> str:
 
 
 def chart(seconds: dict[str, float], title: str) -> Figure:
-    """Plot the times as bars on a logarithmic axis, and each removed loop's speed-up between them."""
+    """Plot the times as dots on a logarithmic axis, and each removed loop's speed-up between them."""
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     axes = figure.subplots()
     values = list(seconds.values())
-    bars = axes.barh(list(seconds), values, height=0.5)
-    axes.bar_label(bars, [_time(value) for value in values], padding=5, fontweight="bold")
+    axes.plot(values, list(seconds), "o", markersize=10)
+    for number, value in enumerate(values):
+        axes.annotate(_time(value), (value, number), (10, 0), textcoords="offset points", va="center", weight="bold")
     for number, ((loops, before), (_, now)) in enumerate(pairwise(seconds.items())):
         gain = f"{loops.split(', ')[-1]} loop gone: {_number(before / now)} × as fast"
-        axes.annotate(gain, (now, number + 0.5), (5, 0), textcoords="offset points", va="center", color="tab:green")
-    axes.set(xscale="log", xlim=(min(values) / 3, max(values) * 4), xlabel="seconds (logarithmic)")
+        axes.annotate(gain, (now, number + 0.5), (10, 0), textcoords="offset points", va="center", color="tab:green")
+    axes.set(xscale="log", xlim=(min(values) / 2, max(values) * 4), xlabel="seconds (logarithmic)")
     axes.set(ylabel="loops besides layer", title=title)
-    axes.invert_yaxis()
-    axes.grid(axis="x", alpha=0.3)
+    axes.set_ylim(len(values) - 0.6, -0.4)
+    axes.grid(alpha=0.3)
     return figure
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from catdog.data import Archive
+from catdog.data.download import Archive
 
 
 class Mirror(ThreadingHTTPServer):
@@ -18,17 +18,15 @@ class Mirror(ThreadingHTTPServer):
 
     Attributes:
         files: path → bytes.
-        breaks: after how many bytes each of the next answers breaks off.
-        answers_ranges: whether it can begin in the middle.
-        requests: the Range of every request so far.
+        length: how many bytes it promises, if not as many as it sends.
+        requests: the path of every request so far.
     """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.files: dict[str, bytes] = {}
-        self.breaks: list[int] = []
-        self.answers_ranges = True
+        self.length: int | None = None
         self.requests: list[str] = []
 
     def publish(self, folder: Path, kind: str = "zip") -> Archive:
@@ -36,25 +34,24 @@ class Mirror(ThreadingHTTPServer):
         with tempfile.TemporaryDirectory() as place:
             path = Path(shutil.make_archive(f"{place}/{folder.name}", kind, folder.parent, folder.name))
             content = self.files[f"/{path.name}"] = path.read_bytes()
-        return Archive(f"{self.url}/{path.name}", len(content), hashlib.sha256(content).hexdigest(), folder.name)
+        return Archive(f"{self.url}/{path.name}", hashlib.sha256(content).hexdigest(), folder.name)
 
 
 class Handler(BaseHTTPRequestHandler):
     server: Mirror
 
     def do_GET(self) -> None:
-        mirror, asked = self.server, self.headers["Range"]
-        mirror.requests.append(asked)
+        mirror = self.server
+        mirror.requests.append(self.path)
         time.sleep(0.05)  # so that several at once would all ask
         content = mirror.files.get(self.path)
         if content is None:
             self.send_error(404)
             return
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if mirror.answers_ranges else 0
-        self.send_response(206 if mirror.answers_ranges else 200)
-        self.send_header("Content-Length", str(len(content) - start))
+        self.send_response(200)
+        self.send_header("Content-Length", str(mirror.length or len(content)))
         self.end_headers()
-        self.wfile.write(content[start : start + mirror.breaks.pop(0) if mirror.breaks else None])
+        self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing."""

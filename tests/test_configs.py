@@ -94,7 +94,7 @@ def test_a_study_of_other_photos_or_settings_has_another_folder(one: dict[str, s
     roots = [((root := command.get("data.root")) and str(Path(root).resolve())) or "" for command in (one, other)]
     assert (names[0] == names[1]) == (one | {"data.root": roots[0]} == other | {"data.root": roots[1]})
     assert all(re.fullmatch(r"[\w.,=+-]{1,128}", name) for name in names)
-    assert catdog.job.name_variant(["data=folder", "data.root=a/b", "seed=1"]).startswith("b-")
+    assert catdog.job.name_variant(["data=folder", "data.root=a/b", "seed=1"]).startswith("b_seed=1-")
 
 
 def test_the_exercise_is_the_default() -> None:

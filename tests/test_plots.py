@@ -12,22 +12,51 @@ from catdog import plots
 
 
 def lines_of(axes: Axes) -> dict[str, Any]:
-    """Points of the labelled lines, (points, 2)."""
-    return {str(line.get_label()): np.asarray(line.get_xydata(), dtype=float) for line in axes.lines}
+    """Points of the lines, (points, 2); those of the stars that mark epochs are "*" for tested weights, "o" for others.
+
+    Test results with error bars are by their label, which begins with "tested" or "other".
+    """
+    lines = {str(line.get_label()): line for line in axes.lines if not str(line.get_label()).startswith("_")}
+    for bar in error_bars(axes):
+        face = {"black": "*", "white": "o"}[str(bar.lines[0].get_markerfacecolor())]
+        label = str(bar.get_label())
+        lines[face if label.startswith("_") else label.partition(" ")[0]] = bar.lines[0]
+    return {name: np.asarray(line.get_xydata(), dtype=float) for name, line in lines.items()}
+
+
+def error_bars(axes: Axes) -> Any:
+    return axes.containers
+
+
+def record_of(*replicas: dict[str, Any], **more: Any) -> dict[str, Any]:
+    last = replicas[0]["history"][-1]
+    record = {"net": "shallow [4]", "epochs": last["epoch"], "weights": "last", "other_weights": [], "tested": 50}
+    accuracy = {"test/acc": 0.6, "test/acc_interval": (0.5, 0.75), "test/acc_sd": 0.1, "baseline": {"val": 0.55}}
+    return record | accuracy | {"replicas": replicas} | more
 
 
 def test_curves_are_the_mean_of_all_replicas_and_mark_the_tested_weights_of_each() -> None:
     replicas: list[dict[str, Any]] = []
     for tested in (1, 2):
         rows: Any = [{"epoch": n, "step": 7 * n, "train/loss": 1 / n, "val/acc": n * tested / 10} for n in (1, 2)]
-        replicas.append({"history": rows, "tested_step": 7 * tested})
-    figure = plots.curves(replicas, title="hidden layers [4]: 0.6", baseline=0.55)
+        replicas.append({"history": rows, "tested_epoch": tested})
+    last = {"weights": "last", "epochs": [2, 2], "test/acc": 0.7, "test/acc_interval": None}
+    figure = plots.curves(record_of(*replicas, weights="best", other_weights=[last]))
     loss, accuracy = map(lines_of, figure.axes)
-    np.testing.assert_allclose(loss["training"], [[1.0, 1.0], [2, 0.5]])
-    np.testing.assert_allclose(accuracy["validation"], [[1, 0.15], [2, 0.3]])
-    np.testing.assert_allclose(accuracy["tested weights"], [[1, 0.1], [2, 0.4]])
-    np.testing.assert_allclose(accuracy["majority class 0.55"][:, 1], 0.55)
-    assert figure.get_suptitle() == "hidden layers [4]: 0.6"
+    np.testing.assert_allclose(loss["training, mean ± sd"], [[1.0, 1.0], [2, 0.5]])
+    np.testing.assert_allclose(accuracy["validation, mean ± sd"], [[1, 0.15], [2, 0.3]])
+    np.testing.assert_allclose(accuracy["*"], [[1, 0.1], [2, 0.4]])
+    np.testing.assert_allclose(accuracy["o"], [[2, 0.2], [2, 0.4]])
+    np.testing.assert_allclose(accuracy["always naming the larger class"][:, 1], 0.55)
+    assert (accuracy["tested"][0, 1], accuracy["other"][0, 1]) == (0.6, 0.7)
+    assert accuracy["tested"][0, 0] > 2  # clear of the curves
+    (bar,) = (bar for bar in error_bars(figure.axes[1]) if str(bar.get_label()).startswith("tested"))
+    np.testing.assert_allclose(bar.lines[2][0].get_segments()[0][:, 1], [0.5, 0.75])
+    (legend,) = figure.legends
+    texts = " ".join(text.get_text() for text in legend.get_texts())
+    assert "tested weights, with the lowest validation loss (epochs 1 to 2): 60.0 % [50.0, 75.0]" in texts
+    assert "at the end of training (epoch 2): 70.0 % of" in texts
+    assert figure.get_suptitle().startswith("shallow [4], mean of 2 nets after epochs 1 to 2: right for 60.0 %")
 
 
 def test_curves_show_the_rows_that_have_a_metric_where_they_are_within_the_epochs() -> None:
@@ -37,10 +66,11 @@ def test_curves_show_the_rows_that_have_a_metric_where_they_are_within_the_epoch
         {"epoch": 1, "step": 10, "seconds": 1.0, "train/loss": 0.7, "val/acc": 0.6},
         {"epoch": 2, "step": 20, "seconds": 1.0, "train/loss": 0.6},
     ]
-    loss, accuracy = map(lines_of, plots.curves([{"history": rows, "tested_step": 20}], "", 0.5).axes)
+    record = record_of({"history": rows, "tested_epoch": None})
+    loss, accuracy = map(lines_of, plots.curves(record).axes)
     np.testing.assert_allclose(loss["training"], [[1, 0.7], [2, 0.6]])
     np.testing.assert_allclose(accuracy["validation"], [[0.5, 0.5], [1, 0.6]])
-    assert len(accuracy["tested weights"]) == 0
+    assert len(accuracy["*"]) == 0
 
 
 def test_weight_pictures_are_grey_at_zero_and_scaled_per_unit() -> None:
@@ -53,16 +83,24 @@ def test_weight_pictures_are_grey_at_zero_and_scaled_per_unit() -> None:
     assert (pictures[2] == 0.5).all()
 
 
-def test_mistakes_come_most_confident_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_of_either_kind_come_by_their_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("catdog.plots.contact_sheet", lambda *arguments: seen.extend(arguments))
-    labels, probabilities = torch.tensor([0.0, 0.0, 1.0, 1.0]), torch.tensor([0.9, 0.2, 0.01, 0.4])
-    photos = torch.arange(4, dtype=torch.uint8).reshape(4, 1, 1, 1).expand(4, 3, 2, 2)
-    plots.mistakes(photos.__getitem__, labels, probabilities, ("cat", "dog"), most=2)
-    shown, captions, title = seen
-    assert captions == ["dog as cat, 99%", "cat as dog, 90%"]
-    assert [photo.getpixel((0, 0))[0] for photo in shown] == [2, 0]
-    assert "3 mistakes in 4" in title
+
+    def contact_sheet(*arguments: Any) -> Image.Image:
+        seen.append(arguments)
+        return Image.new("RGB", (1, 1))
+
+    monkeypatch.setattr("catdog.plots.contact_sheet", contact_sheet)
+    labels, probabilities = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0]), torch.tensor([0.9, 0.2, 0.4, 0.01, 0.3])
+    photos = torch.arange(5, dtype=torch.uint8).reshape(5, 1, 1, 1).expand(5, 3, 2, 2)
+    names = [f"folder/{number}.jpg" for number in range(5)]
+    plots.mistakes(photos.__getitem__, names, labels, probabilities, ("cat", "dog"), most=2)
+    (cats, cat_captions, cat_title), (dogs, dog_captions, dog_title) = seen
+    assert cat_captions == ["0.jpg\n90 % sure, loss 2.30"]
+    assert dog_captions == ["3.jpg\n99 % sure, loss 4.61", "4.jpg\n70 % sure, loss 1.20"]
+    assert [[photo.getpixel((0, 0))[0] for photo in photos] for photos in (cats, dogs)] == [[0], [3, 4]]
+    assert cat_title.startswith("cat taken for dog: 1 of 2")
+    assert dog_title.startswith("dog taken for cat: 3 of 3")
 
 
 @given(st.lists(st.text(max_size=80), max_size=5))

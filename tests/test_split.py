@@ -10,8 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catdog.data import split_indices
-from catdog.data.split import Part, data_warnings, find_originals
+from catdog.data.split import Part, data_warnings, find_originals, split_indices
 from catdog.errors import InputError, TooFewPhotosError
 from conftest import MakeData, Train
 

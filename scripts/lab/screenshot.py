@@ -5,15 +5,25 @@ tensorboard-curves.png. With more than 40 runs TensorBoard selects none, so `--r
 """
 
 import argparse
+import contextlib
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
 from tensorboard import program
 
-TABS = {"hparams": "hparams", "curves": "custom_scalars"}
+# Address, window and the part of it that is kept, in pixels. A headless browser leaves TIME SERIES without lines.
+TABS = {
+    "curves": (
+        "scalars&tagFilter=(train%7Cval)/(loss%7Cacc)%24&_smoothingWeight=0",
+        "1180,840",
+        (0, 64, 1020, 700),
+    ),
+    "hparams": ("hparams", "1500,440", (302, 130, 1500, 412)),
+}
 WAIT = 20  # seconds that the page gets to load its data and draw
 
 
@@ -25,31 +35,37 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("."), help="folder of the pictures")
     parser.add_argument("--browser", default="chromium")
     arguments = parser.parse_args()
-    folders = sorted(path.parent for path in arguments.logdir.glob(f"{arguments.runs}/metrics.json"))
-    runs = [f"{folder.name}:{folder}" for folder in folders]
-    if not runs:
+    folders = sorted(path.parent.resolve() for path in arguments.logdir.glob(f"{arguments.runs}/metrics.json"))
+    if not folders:
         sys.exit(f"catdog: no runs '{arguments.runs}' below '{arguments.logdir}'; give the folder of a study")
     if shutil.which(arguments.browser) is None:
         sys.exit(f"catdog: no browser '{arguments.browser}' on this machine; give a Chromium with --browser")
-    server = program.TensorBoard()
-    server.configure(argv=["", "--logdir_spec", ",".join(runs), "--port", "0"])  # 0: a free one
-    address = server.launch()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for name, tab in TABS.items():
-        _take(arguments.browser, f"{address}#{tab}", arguments.out / f"tensorboard-{name}.png")
+    out = arguments.out.resolve()
+    with tempfile.TemporaryDirectory() as copies, contextlib.chdir(copies):
+        for folder in folders:  # copied, so that TensorBoard finds these runs only
+            shutil.copytree(folder, Path("runs", folder.name), ignore=shutil.ignore_patterns("checkpoints"))
+        server = program.TensorBoard()
+        server.configure(argv=["", "--logdir", "runs", "--port", "0"])  # 0: a free one
+        address = server.launch()
+        for name, (tab, window, kept) in TABS.items():
+            picture = out / f"tensorboard-{name}.png"
+            _take(arguments.browser, f"{address}#{tab}", window, picture)
+            with Image.open(picture) as whole:
+                whole.crop(kept).save(picture)
+            print(picture)
 
 
-def _take(browser: str, address: str, picture: Path) -> None:
+def _take(browser: str, address: str, size: str, picture: Path) -> None:
     with tempfile.TemporaryDirectory() as profile:
         subprocess.run(
             [
                 browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-                "--no-first-run", f"--user-data-dir={profile}", "--window-size=1500,900",
+                "--no-first-run", f"--user-data-dir={profile}", f"--window-size={size}",
                 f"--virtual-time-budget={WAIT * 1000}", f"--screenshot={picture.resolve()}", address,
             ],
             check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120,
         )  # fmt: skip
-    print(picture)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,21 +14,15 @@ PACKAGES = ("catdog", "torch", "torchvision", "lightning", "torchmetrics", "hydr
 
 def environment() -> dict[str, Any]:
     """Describe versions and machine, as JSON values."""
+    cpuinfo = Path("/proc/cpuinfo")  # Linux; elsewhere, `platform` knows the processor's name
+    name = re.search(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else None
     return {
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "machine": {
             "system": platform.platform(),
-            "processor": _processor(),
+            "processor": name[1] if name else platform.processor(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
     }
-
-
-def _processor() -> str:
-    """Return the processor's name, on Linux from /proc/cpuinfo, elsewhere from `platform`."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

@@ -1,13 +1,10 @@
 """Exceptions that a user can cause, and the checks of values that raise them."""
 
-import math
 from collections.abc import Collection, Iterable
 from difflib import SequenceMatcher
 from importlib.util import find_spec
+from math import inf, isfinite, nan
 from pathlib import Path
-
-LARGEST_SEED = 2**31 - 1  # PyTorch's generators use 32 bits of a seed and drop the rest
-MIN_SIMILARITY = 0.6  # of a suggested name to the mistyped one; difflib's default cutoff
 
 
 class InputError(ValueError):
@@ -33,14 +30,17 @@ def check_whole_number(key: str, value: object, least: int, most: int | None = N
         raise InputError(f"{key} must be a whole number of at least {least}{limit}, got {value!r}")
 
 
-def check_number(
-    key: str, value: object, *, least: float = -math.inf, above: float = -math.inf, most: float = math.inf
-) -> None:
+def check_seed(key: str, value: object) -> None:
+    """Raise an InputError unless the value is a seed; PyTorch's generators use 32 bits of one and drop the rest."""
+    check_whole_number(key, value, least=0, most=2**31 - 1)
+
+
+def check_number(key: str, value: object, *, least: float = -inf, above: float = -inf, most: float = inf) -> None:
     """Raise an InputError unless the value of this configuration key is a finite number within the limits."""
-    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-    if not math.isfinite(number) or not (least <= number <= most and above < number):
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else nan
+    if not isfinite(number) or not (least <= number <= most and above < number):
         limits = {"at least": least, "above": above, "at most": most}
-        allowed = ", ".join(f"{words} {limit}" for words, limit in limits.items() if math.isfinite(limit))
+        allowed = ", ".join(f"{words} {limit}" for words, limit in limits.items() if isfinite(limit))
         raise InputError(f"{key} must be a number {allowed}, got {value!r}")
 
 
@@ -59,9 +59,12 @@ def reason(error: OSError) -> str:
 
 def suggestion(name: str, names: Iterable[str], prefix: str = "") -> str:
     """Suggest the name most similar to a mistyped one, ignoring case; return "" if none is similar."""
-    similarity = {other: SequenceMatcher(None, name.lower(), other.lower()).ratio() for other in names}
-    best = max(similarity, key=lambda other: similarity[other], default=name)
-    return f"; did you mean {prefix}{best}?" if similarity.get(best, 0) >= MIN_SIMILARITY else ""
+
+    def similarity(other: str) -> float:
+        return SequenceMatcher(None, name.lower(), other.lower()).ratio()
+
+    best = max(names, key=similarity, default="")
+    return f"; did you mean {prefix}{best}?" if similarity(best) >= 0.6 else ""  # difflib's default cutoff
 
 
 def check_path(key: str, value: object) -> None:

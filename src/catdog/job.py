@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -20,14 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from catdog.cli import NO_DEVICE, REFUSED, explain, interpreter, near, silenced_libraries
-from catdog.errors import (
-    LARGEST_SEED,
-    InputError,
-    InterruptedRunError,
-    TooFewPhotosError,
-    check_whole_number,
-    suggestion,
-)  # fmt: skip
+from catdog.errors import InputError, InterruptedRunError, TooFewPhotosError, check_seed, check_whole_number, suggestion
 from catdog.files import OUTCOME, read_json, write_atomically
 from catdog.interruption import Interruption
 from catdog.names import describe, describe_weights
@@ -119,9 +113,7 @@ def _check(config: dict[str, Any], sweeping: bool) -> None:
             raise InputError(f"{key} is set by catdog: {instead}")
     strategy, devices = str(config["trainer"].get("strategy")), config["trainer"].get("devices")
     if strategy.endswith(("_spawn", "_fork", "_notebook")):
-        raise InputError(
-            f"trainer.strategy={strategy} loses what its processes collect; strategy=ddp does the same work"
-        )
+        raise InputError(f"trainer.strategy={strategy} loses what its processes collect; strategy=ddp does not")
     if sweeping and devices != 1 and "SLURM_NTASKS" not in os.environ:
         # Lightning starts its other processes with this command line: each would run the whole sweep again.
         raise InputError(f"trainer.devices must be 1 in a sweep, got {devices}")
@@ -129,7 +121,7 @@ def _check(config: dict[str, Any], sweeping: bool) -> None:
         if config["trainer"].get(key) is not None:
             check_whole_number(f"trainer.{key}", config["trainer"][key], least=-1)
     check_whole_number("threads", config["threads"], least=1)
-    check_whole_number("seed", config["seed"], least=0, most=LARGEST_SEED)
+    check_seed("seed", config["seed"])
 
 
 def _log_result(metrics: dict[str, Any], folder: Path) -> None:
@@ -153,32 +145,26 @@ def save_outcome(folder: Path, config: dict[str, Any], status: str, reason: str)
     if not _is_first_process():
         return  # the others fail as a consequence, with uninformative errors
     outcome = {"status": status, "reason": reason, "accelerator": config["trainer"]["accelerator"], "config": config}
-    try:
+    with suppress(OSError):  # the disk may be full, which the error that ended the run says
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / OUTCOME, json.dumps(outcome, indent=2, default=str))
-    except OSError:  # the disk may be full
-        logger.warning("'%s' could not be written", folder / OUTCOME)
 
 
 def name_variant(overrides: Sequence[str]) -> str:
     """Name a study's folder after the command's overrides, so that different photos or settings never share one.
 
     `overrides` are as typed, such as ["study=widths", "data=folder", "data.root=PATH", "model.replicas=4"], which gives
-    "NAME-HASH_model.replicas=4": the name of the photos' folder and a hash of its path. Whatever else cannot be in a
-    folder's name is dropped, and a hash of the whole takes its place.
+    "NAME_model.replicas=4-HASH": the name of the photos' folder, and a hash of its path and of all the rest. Without
+    a path, the hash is there only if something cannot be in a folder's name and was dropped.
     """
-
-    def short_hash(text: str) -> str:
-        return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:6]
-
     values = {key: value for key, _, value in (override.partition("=") for override in sorted(overrides))}
     data, root = values.pop("data", "drawn"), values.pop("data.root", "")
-    folder = Path(root).resolve()
-    photos = f"{data.removeprefix('folder')}{folder.name}-{short_hash(str(folder))}" if root else data
-    rest = {key: value for key, value in values.items() if key not in ("study", "jobs", "data.cache_dir")}
-    whole = "_".join([photos, *(f"{key}={value}" for key, value in rest.items())])
+    folder = root and str(Path(root).resolve())
+    rest = [f"{key}={value}" for key, value in values.items() if key not in ("study", "jobs", "data.cache_dir")]
+    whole = "_".join([data.removeprefix("folder") + Path(folder).name, *rest])
     name = re.sub(r"[^\w.,=+-]", "", whole)[:MAX_NAME]
-    return name if name == whole else f"{name}-{short_hash(whole)}"
+    digest = hashlib.sha256("\0".join([folder, whole]).encode(errors="surrogateescape")).hexdigest()
+    return name if name == whole and not folder else f"{name}-{digest[:6]}"
 
 
 def short_name(overrides: str) -> str:
@@ -213,10 +199,8 @@ class ReportCallback(Callback):
         parameters = OmegaConf.to_container(config.hydra.sweeper.params)
         grid = {"grid": parameters, "variant": name_variant(config.hydra.overrides.task)}
         if (read_json(path) or grid) != grid:
-            sys.exit(
-                f"catdog: '{path.parent}' holds runs of another grid, see {GRID} there: move it away, or give the "
-                "study another folder with hydra.sweep.dir=FOLDER"
-            )
+            advice = "move it away, or give the study another folder with hydra.sweep.dir=FOLDER"
+            sys.exit(f"catdog: '{path.parent}' holds runs of another grid, see {GRID} there: {advice}")
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(grid, indent=2))
 

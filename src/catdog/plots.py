@@ -1,8 +1,8 @@
 """Figures: learning curves, network diagrams, contact sheets of photos."""
 
 import textwrap
-from collections.abc import Callable, Sequence
-from itertools import pairwise, product
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise, permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -11,41 +11,54 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torch.nn import functional
 from torchvision.transforms.functional import to_pil_image
 
-from catdog.names import shown
+from catdog.names import describe, describe_weights, shown
 
 History = Sequence[dict[str, Any]]  # one row per step at which an epoch or a validation ended
-TRAIN_COLOR, VAL_COLOR = "tab:blue", "tab:orange"
+TRAIN_COLOR, VAL_COLOR = CLASS_COLORS = "#1f77b4", "#ff7f0e"  # blue and orange
 SIDE, GAP = 180, 12  # pixels: a photo's side, the space between photos
 LETTER, LINE = 7, 16  # pixels: a character's width, the line height
 
 
-def curves(replicas: Sequence[dict[str, Any]], title: str, baseline: float) -> Figure:
-    """Plot loss and accuracy against epochs, side by side: the mean of the replicas and a band of ±1 sd.
+def curves(record: Mapping[str, Any]) -> Figure:
+    """Plot loss and accuracy of a run's record against epochs, side by side: the mean of the replicas and ±1 sd.
 
-    A star per replica marks the tested weights. Metrics that were not logged are omitted. Each replica has a `history`
-    and a `tested_step`; `baseline` is the majority class's share of the validation photos.
+    A filled star per replica marks the epoch of the tested weights, an open one that of the other weights; right of the
+    accuracy curves stands the test accuracy of either with its 95 % interval. Metrics that were not logged are omitted.
     """
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    figure.suptitle(title)
-    histories = [replica["history"] for replica in replicas]
-    tested = [row for replica in replicas for row in replica["history"] if row["step"] == replica["tested_step"]]
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    figure.suptitle(describe(record))
+    histories = [replica["history"] for replica in record["replicas"]]
+    tested = {"epochs": [replica["tested_epoch"] or record["epochs"] for replica in record["replicas"]]}
+    several = ", mean ± sd" * (len(histories) > 1)
     loss, accuracy = figure.subplots(1, 2)
     for axes, name, label in ((loss, "loss", "binary cross-entropy"), (accuracy, "acc", "accuracy")):
         for part, color, word in (("train", TRAIN_COLOR, "training"), ("val", VAL_COLOR, "validation")):
             if any(f"{part}/{name}" in row for history in histories for row in history):
-                _plot_mean(axes, histories, f"{part}/{name}", color=color, label=word)
-        stars = [(_epoch(row, histories[0]), row[f"val/{name}"]) for row in tested if f"val/{name}" in row]
-        size = 12 if len(tested) == 1 else 7
-        axes.plot(*np.reshape(stars, (-1, 2)).T, "*", color=VAL_COLOR, markersize=size, label="tested weights")
+                _plot_mean(axes, histories, f"{part}/{name}", color=color, label=word + several)
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
-    accuracy.axhline(baseline, color="gray", linestyle="--", label=f"majority class {baseline:.2f}")
-    loss.legend()
-    accuracy.legend()
+    accuracy.axhline(record["baseline"]["val"], color="gray", linestyle="--", label="always naming the larger class")
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    for other, result in enumerate([{**record, **tested}, *record["other_weights"]]):
+        style = {"fmt": "*", "color": "black", "mfc": "white" if other else "black"}
+        ends = zip(histories, result["epochs"], strict=True)
+        rows = [{row["epoch"]: row for row in history}[epoch] for history, epoch in ends]
+        for axes, name in ((loss, "val/loss"), (accuracy, "val/acc")):
+            stars = [(_epoch(row, histories[0]), row[name]) for row in rows if name in row]
+            axes.errorbar(*np.reshape(stars, (-1, 2)).T, markersize=8 if several else 13, zorder=3, **style)
+        found, place = result.get("test/acc", np.nan), record["epochs"] * (1.12 if other else 1.06)
+        spread = np.abs(np.reshape(result["test/acc_interval"] or [found] * 2, (2, 1)) - found)
+        label = f"{'other' if other else 'tested'} weights, {describe_weights(**result)} of the test photos"
+        accuracy.errorbar(place, found, spread, capsize=4, markersize=13, label=label, **style)
+    accuracy.axvspan(record["epochs"] * 1.03, record["epochs"] * 1.15, color="0.94", zorder=0)
+    accuracy.text(record["epochs"] * 1.09, 1.01, "test", transform=accuracy.get_xaxis_transform(), ha="center")
+    figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
@@ -127,39 +140,45 @@ def _draw_column(axes: Axes, place: int, width: int, heading: str, symbol: str, 
 
 
 def mistakes(
-    read: Callable[[int], Any], labels: Tensor, probabilities: Tensor, class_names: Sequence[str], most: int = 16
-) -> Image.Image:
-    """Draw the misclassified photos, most confident first, captioned with true class, predicted class and confidence.
+    read: Callable[[int], Any], names: Sequence[str], labels: Tensor, probabilities: Tensor, class_names: Sequence[str],
+    most: int = 8,
+) -> Image.Image:  # fmt: skip
+    """Draw up to `most` misclassified photos of each class, the largest loss first, captioned with name and loss.
 
-    Labels and probabilities of class 1 are (photos,). `read` returns the photo at a position, uint8: a tensor (3,
-    height, width) or an array (height, width, 3).
+    File names, labels and probabilities of class 1 are (photos,). `read` returns the photo at a position, uint8: a
+    tensor (3, height, width) or an array (height, width, 3).
     """
-    predicted, names = (probabilities > 0.5).long(), [shown(name) for name in class_names]
-    confidence = probabilities.where(predicted == 1, 1 - probabilities)
-    wrong = (predicted != labels).nonzero().squeeze(1)
-    worst = wrong[confidence[wrong].argsort(descending=True, stable=True)[:most]].tolist()
-    captions = [f"{names[1 - predicted[n]]} as {names[predicted[n]]}, {confidence[n]:.0%}" for n in worst]
-    title = f"the most confident of {len(wrong)} mistakes in {len(labels):,} photos"
-    return contact_sheet([to_pil_image(read(position)) for position in worst], captions, title)
+    losses = functional.binary_cross_entropy(probabilities, labels.to(probabilities), reduction="none")
+    wrong, sheets = (probabilities > 0.5) != (labels > 0.5), []
+    for label, (true, false) in enumerate(permutations(map(shown, class_names))):
+        own = labels == label
+        found = (wrong & own).nonzero().squeeze(1)
+        worst = found[losses[found].argsort(descending=True, stable=True)[:most]].tolist()
+        sure = [f"{100 * abs(label - probabilities[n]):.0f} % sure, loss {losses[n]:.2f}" for n in worst]
+        captions = [f"{Path(names[n]).name}\n{text}" for n, text in zip(worst, sure, strict=True)]
+        title = f"{true} taken for {false}: {len(found):,} of {int(own.sum()):,}, the largest loss first"
+        sheets.append(np.asarray(contact_sheet([to_pil_image(read(n)) for n in worst], captions, title)))
+    return Image.fromarray(np.vstack(sheets))
 
 
 def contact_sheet(photos: Sequence[Image.Image], captions: Sequence[str], title: str, columns: int = 4) -> Image.Image:
-    """Draw photos in rows, resized to one square size, each above its wrapped caption."""
+    """Draw photos of one shape in rows, resized to one width, each above its wrapped caption."""
     # Matplotlib's font, because Pillow's lacks many scripts' letters; BASIC layout keeps all LETTER pixels wide.
     path = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSansMono.ttf"
     font = ImageFont.truetype(path, size=12, layout_engine=ImageFont.Layout.BASIC)
     width = GAP + columns * (SIDE + GAP)
     heading, texts = _wrapped(title, width - 2 * GAP), [_wrapped(caption, SIDE) for caption in captions]
     top = 2 * GAP + LINE * len(heading)
-    step = SIDE + 2 * GAP + LINE * max(map(len, texts), default=0)  # from row to row
+    height = SIDE * photos[0].height // photos[0].width if photos else 0
+    step = height + 2 * GAP + LINE * max(map(len, texts), default=0)  # from row to row
     sheet = Image.new("RGB", (width, top + step * -(-len(photos) // columns)), "white")
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP, GAP), "\n".join(heading), "black", font)
     for number, (photo, text) in enumerate(zip(photos, texts, strict=True)):
         row, column = divmod(number, columns)
         left, upper = GAP + column * (SIDE + GAP), top + row * step
-        sheet.paste(photo.resize((SIDE, SIDE)), (left, upper))
-        draw.text((left, upper + SIDE + 4), "\n".join(text), "black", font)
+        sheet.paste(photo.resize((SIDE, height)), (left, upper))
+        draw.text((left, upper + height + 4), "\n".join(text), "black", font)
     return sheet
 
 

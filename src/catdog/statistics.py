@@ -75,10 +75,7 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     """Compute the 95 % confidence interval of a proportion, such as an accuracy, from `correct` of `total`.
 
     Wilson (1927), without continuity correction. It assumes independent draws, so it covers the sampling of photos, not
-    that of initial weights.
-
-    Raises:
-        ValueError: `total` is 0, or `correct` is not between 0 and `total`.
+    that of initial weights. Raises ValueError if `total` is 0, or `correct` is not between 0 and `total`.
     """
     interval = binomtest(correct, total).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)

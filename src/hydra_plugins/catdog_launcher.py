@@ -137,8 +137,7 @@ class ProcessLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Decode the photos of the first run, then run all; return what Hydra's `run_job` returned, in order.
 
-        Raises:
-            SystemExit: the command was interrupted, or a process was killed.
+        Raises SystemExit if the command was interrupted, or a process was killed.
         """
         check_whole_number("threads", self.config.threads, least=1)
         numbered = enumerate(job_overrides, initial_job_idx)

@@ -13,7 +13,7 @@ from catdog.data.batches import PhotoLoader, random_views
 from catdog.data.photos import FolderSource, PhotoSource
 from catdog.data.split import Part, data_warnings, split_store
 from catdog.data.store import PixelStore
-from catdog.errors import LARGEST_SEED, InputError, check_choice, check_number, check_path, check_whole_number
+from catdog.errors import InputError, check_choice, check_number, check_path, check_seed, check_whole_number
 
 
 class CatDogDataModule(LightningDataModule):
@@ -35,9 +35,6 @@ class CatDogDataModule(LightningDataModule):
 
     Attributes:
         train, val, test: the parts of the split, after `setup`.
-
-    Raises:
-        InputError: an argument is invalid, or the source cannot be built.
     """
 
     def __init__(
@@ -58,11 +55,11 @@ class CatDogDataModule(LightningDataModule):
         super().__init__()
         check_whole_number("data.image_size", image_size, least=1)
         check_whole_number("data.batch_size", batch_size, least=1)
-        check_whole_number("data.split_seed", split_seed, least=0, most=LARGEST_SEED)
+        check_seed("data.split_seed", split_seed)
         check_whole_number("data.fold", fold, least=0, most=9)
         check_whole_number("data.train_photos", 1 if train_photos is None else train_photos, least=1)
         check_whole_number("data.train_set", train_set, least=0)
-        check_whole_number("data.shuffle_seed", shuffle_seed, least=0, most=LARGEST_SEED)
+        check_seed("data.shuffle_seed", shuffle_seed)
         check_choice("data.augment", augment, (True, False))
         check_number("data.max_unreadable", max_unreadable, least=0, most=1)
         check_path("data.cache_dir", cache_dir)
@@ -106,10 +103,8 @@ class CatDogDataModule(LightningDataModule):
         photos, unreadable = len(self.store.names), self.store.unreadable
         if len(unreadable) > self.max_unreadable * photos:
             name, reason = next(iter(unreadable.items()))
-            raise InputError(
-                f"{len(unreadable)} of {photos} photos are unreadable, more than data.max_unreadable="
-                f"{self.max_unreadable} allows; the first is {name!r} ({reason})"
-            )
+            allowed = f"more than data.max_unreadable={self.max_unreadable} allows; the first is {name!r} ({reason})"
+            raise InputError(f"{len(unreadable)} of {photos} photos are unreadable, {allowed}")
         train, self.val, self.test = split_store(self.store, self.split_seed, self.fold)
         self.train = train.subset(self.train_photos or len(train), self.train_set)
 

@@ -90,10 +90,8 @@ class FileSource:
         except Exception as error:  # Pillow's decoders raise many, even SyntaxError and struct.error
             number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
             if number in MACHINE_ERRORS:  # a later try may succeed, but a store would omit the photo for good
-                raise InputError(
-                    f"{self.names[index]!r} could not be read ({os.strerror(number)}), which need not be the photo's "
-                    "fault; repeat the command when the machine has room"
-                ) from error
+                why = f"({os.strerror(number)}), which need not be its fault; repeat the command when there is room"
+                raise InputError(f"{self.names[index]!r} could not be read {why}") from error
             why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
             raise UnreadablePhotoError(" ".join(why.split())[:MAX_REASON_LENGTH]) from error
 
@@ -102,9 +100,7 @@ class FolderSource(FileSource):
     """Photos in a folder `root` with two class sub-folders, whose sorted names are class 0 and class 1.
 
     Class folders are searched recursively, except for links to folders and names that start with IGNORED_PREFIXES.
-
-    Raises:
-        InputError: `root` is missing or has no two sub-folders with photos, or a folder cannot be read.
+    Raises InputError if `root` is missing or has no two sub-folders with photos, or a folder cannot be read.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -114,19 +110,14 @@ class FolderSource(FileSource):
         names = sorted(name for name in folders if not name.startswith(IGNORED_PREFIXES))
         photos = [[(path, label) for path in photo_paths(Path(root), name)] for label, name in enumerate(names[:2])]
         if len(names) != 2 or not all(photos):
-            raise InputError(
-                f"data.root: {str(root)!r} must have exactly two class sub-folders, each with photos "
-                f"({', '.join(PHOTO_SUFFIXES)}), found {', '.join(map(repr, names)) or 'none'}"
-            )
+            wanted = f"exactly two class sub-folders, each with photos ({', '.join(PHOTO_SUFFIXES)})"
+            found = ", ".join(map(repr, names)) or "none"
+            raise InputError(f"data.root: {str(root)!r} must have {wanted}, found {found}")
         super().__init__(Path(root), (names[0], names[1]), sorted(photos[0] + photos[1]))
 
 
 def photo_paths(root: Path, subfolder: str) -> Iterator[str]:
-    """Yield the paths of all photos below a sub-folder, relative to `root` and with forward slashes.
-
-    Raises:
-        InputError: a folder cannot be listed.
-    """
+    """Yield the paths of all photos below a sub-folder, relative to `root` and with forward slashes."""
     for folder, subfolders, files in os.walk(root / subfolder, onerror=_raise_unlistable):
         subfolders[:] = [name for name in subfolders if not name.startswith(IGNORED_PREFIXES)]
         for path in (os.path.join(folder, name) for name in subfolders):

@@ -29,38 +29,28 @@ class Part:
         """Select the `number`-th disjoint set of this many photos, counted from 0.
 
         The sets are consecutive pieces of the split's random order, so a smaller set lies within a larger one whose
-        size is a multiple of its own. Copies of a photo may be in different sets.
-
-        Raises:
-            TooFewPhotosError: there is no such set.
+        size is a multiple of its own. Copies of a photo may be in different sets. Raises TooFewPhotosError if there is
+        no such set.
         """
         if photos > len(self):
             most = f"{len(self)}, the training photos of the split"
             raise TooFewPhotosError(f"data.train_photos must be at most {most}; got {photos}")
-        if number >= len(self) // photos:
-            largest = len(self) // photos - 1
-            raise TooFewPhotosError(
-                f"data.train_set must be at most {largest}, as the split's {len(self)} training photos make "
-                f"{largest + 1} of data.train_photos={photos}, counted from 0; got {number}"
-            )
+        if (sets := len(self) // photos) <= number:
+            made = f"the split's {len(self)} training photos make {sets} of data.train_photos={photos}, counted from 0"
+            raise TooFewPhotosError(f"data.train_set must be at most {sets - 1}, as {made}; got {number}")
         chosen = slice(number * photos, (number + 1) * photos)
         return Part(self.rows[chosen], self.names[chosen], self.labels[chosen])
 
 
 def split_store(store: PixelStore, seed: int, fold: int) -> tuple[Part, Part, Part]:
-    """Split the readable photos of a store; see `split_indices`. An unreadable photo moves no other photo.
-
-    Raises:
-        InputError: a part has no photo.
-    """
+    """Split the readable photos of a store; see `split_indices`. An unreadable photo moves no other photo."""
     readable = torch.tensor([name not in store.unreadable for name in store.names])
     split = (rows[readable[rows]] for rows in split_indices(store.digests, seed, fold))
     train, val, test = (Part(rows, [store.names[row] for row in rows.tolist()], store.labels[rows]) for rows in split)
     if not train or not val or not test:
-        raise InputError(
-            f"a part of the split has no photo: {int(readable.sum())} of {len(readable)} photos are readable, "
-            f"{len(set(store.digests) - set(store.unreadable))} of them different"
-        )
+        have = f"{int(readable.sum())} of {len(readable)} photos are readable"
+        different = len(set(store.digests) - set(store.unreadable))
+        raise InputError(f"a part of the split has no photo: {have}, {different} of them different")
     return train, val, test
 
 
@@ -70,10 +60,8 @@ def split_indices(photos: Sequence[Hashable], seed: int, fold: int = 0) -> tuple
     A permutation that depends only on n and `seed` is cut into ten tenths. Fold 0 trains on the first eight, validates
     on the ninth and tests on the last. Each further fold, up to 9, rotates the tenths by one, so the ten folds together
     test every photo exactly once. If n is not a multiple of 10, the folds' parts differ in size by a few photos.
-    Duplicates, which are equal elements of `photos`, all move to the part of the first.
-
-    Raises:
-        InputError: there are fewer than ten photos.
+    Duplicates, which are equal elements of `photos`, all move to the part of the first. Raises InputError if there are
+    fewer than ten photos.
     """
     train, val = int(0.8 * len(photos)), int(0.1 * len(photos))
     if not val:

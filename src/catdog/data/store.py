@@ -23,6 +23,7 @@ from catdog.errors import InputError, reason
 
 VERSION = 4  # of the file format; part of the key
 PIXELS, INDEX = "pixels.u8", "index.json"
+Decoded = NDArray[np.uint8] | UnreadablePhotoError
 CHUNK = 256  # photos decoded ahead of the writer; without a limit they would fill memory if the disk is slow
 
 
@@ -50,8 +51,7 @@ class PixelStore:
     def of(cls, source: PhotoSource, image_size: int, cache_dir: str | Path) -> "PixelStore":
         """Open the store of these photos in `cache_dir`; build it if it is missing or damaged.
 
-        Raises:
-            InputError: the store cannot be written, or photos change while they are decoded.
+        Raises InputError if the store cannot be written, or photos change while they are decoded.
         """
         folder = Path(cache_dir) / store_key(source, image_size)
         with suppress(OSError, ValueError):  # it is missing or damaged
@@ -112,15 +112,13 @@ def _build(source: PhotoSource, image_size: int, folder: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def read_all(
-    source: PhotoSource, image_size: int, progress: bool = True
-) -> Iterator[NDArray[np.uint8] | UnreadablePhotoError]:
+def read_all(source: PhotoSource, image_size: int, progress: bool = True) -> Iterator[Decoded]:
     """Decode all photos with several threads; yield the pixels, or the error, of each in order.
 
     `progress` shows a progress bar on a terminal.
     """
 
-    def read(position: int) -> NDArray[np.uint8] | UnreadablePhotoError:
+    def read(position: int) -> Decoded:
         try:
             return source.read(position, image_size)
         except UnreadablePhotoError as error:

@@ -25,11 +25,7 @@ Shape = tuple[Points, Color, float]  # the last is the line width; 0 means a fil
 
 
 class SyntheticSource:
-    """`count` synthetic photos, the first half cats; each depends only on `seed` and its index.
-
-    Raises:
-        InputError: `count` is below 2, or `seed` below 0.
-    """
+    """`count` synthetic photos, the first half cats; each depends only on `seed` and its index."""
 
     class_names = ("cats", "dogs")
 
@@ -63,9 +59,8 @@ def draw_photo(rng: Generator, is_dog: bool, image_size: int) -> Image.Image:
     cos, sin = math.cos(angle) * radius, math.sin(angle) * radius
     fur = _color(rng, (0.62, 0.88) if light_fur else (0.12, 0.38))
     detail = _color(rng, (0.02, 0.12) if light_fur else (0.82, 0.95), saturation=(0, 0.3))
-    shade, inner = (
-        tuple(round(share * a + (1 - share) * b) for a, b in zip(fur, detail, strict=True)) for share in (0.8, 0.62)
-    )
+    pairs = list(zip(fur, detail, strict=True))
+    shade, inner = (tuple(round(share * a + (1 - share) * b) for a, b in pairs) for share in (0.8, 0.62))
     body = _ellipse(rng.uniform(-0.5, 0.5), 1.9, rng.uniform(0.9, 1.25), rng.uniform(1.2, 1.6)), shade, 0.0
     for points, color, width in [body, *(_dog if is_dog else _cat)(rng, fur, detail, inner, shade)]:  # back to front
         placed = [(left + x * cos - y * sin, top + x * sin + y * cos) for x, y in points]

@@ -63,7 +63,8 @@ def evaluate(
     folder.mkdir(parents=True, exist_ok=True)
     draw_evaluation(record, logits, sample.labels).savefig(folder / "evaluation.png", dpi=110)
     probabilities, rows = mean_logits(logits, dim=0).sigmoid(), sample.rows.tolist()
-    sheet = mistakes(lambda n: sample.source.read(rows[n], SIDE), sample.labels, probabilities, networks.class_names)
+    names, classes = [sample.store.names[row] for row in rows], networks.class_names
+    sheet = mistakes(lambda n: sample.source.read(rows[n], SIDE), names, sample.labels, probabilities, classes)
     sheet.save(folder / "mistakes.png")
     write_atomically(folder / "evaluation.json", json.dumps(record, indent=2))  # last, to mark completion
     return record, folder
@@ -141,13 +142,13 @@ def summarize(record: dict[str, Any]) -> str:
         seen = f"{photos['trained_on']:,} of the photos are ones that the run trained on or chose its epoch by"
         lines.append(f"  {seen}, so the numbers are better than on new photos")
     majority = names[counts.index(max(counts))]
-    lines.append(f"  majority-class baseline: always naming {majority} is right for {max(counts) / sum(counts):.3f}")
+    lines.append(f"  always naming {majority} would be right for {100 * max(counts) / sum(counts):.1f} %")
     nets, ensemble = record["nets"], record["ensemble"]
     if ensemble:
-        lines.append(f"  {'':28}{f'mean of {len(nets)} nets':24}{'sd':8}ensemble")
+        lines.append(f"  {'':28}{f'mean of {len(nets)} nets':24}{'sd':13}ensemble")
     for name, title in NUMBERS.items():
         cells = f"{with_interval(record['mean'], name):24}"
-        cells += f"{record['sd'][name] or 0:<8.3f}{with_interval(ensemble, name)}" if ensemble else ""
+        cells += f"{with_interval(record['sd'], name):13}{with_interval(ensemble, name)}" if ensemble else ""
         lines.append(f"  {title:28}{cells}".rstrip())
     width = max(len("of the ensemble"), *map(len, names))
     lines.append(f"  {'of the ensemble' if ensemble else 'class':{width}}  precision  recall     F1  photos")

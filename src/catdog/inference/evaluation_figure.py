@@ -19,7 +19,7 @@ from catdog.statistics import wilson_interval
 
 LONGEST_NAME = 18  # characters of a class name; longer ones are cut
 LONGEST_LINE = 110  # characters per line of the title
-MAX_THIN_LINES = 20
+STRIP = -0.2  # lower end of the calibration panel, whose counts lie below 0
 
 
 @matplotlib.rc_context({"text.parse_math": False})  # a dollar sign in a name begins no formula
@@ -47,10 +47,10 @@ def draw_evaluation(record: Mapping[str, Any], logits: Tensor, labels: Tensor) -
         roc.set(ylabel=f"true positive rate: {names[1]} found")
         _precision_recall(precision, probabilities, labels, names)
     _calibration(calibration, probabilities, labels, one)
-    calibration.set(xlabel=f"probability of {names[1]}, in {BINS} bins", ylabel=f"share of {names[1]}")
+    calibration.set(xlabel=f"probability of {names[1]}, in {BINS} bins; bars: photos", ylabel=f"share of {names[1]}")
     for axes, corner in ((roc, "lower right"), (precision, "lower left"), (calibration, "upper left")):
         if axes.lines:
-            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02 if axes is not calibration else STRIP, 1.02))
             axes.grid(alpha=0.3)
             axes.legend(loc=corner, fontsize="small")
     return figure
@@ -62,18 +62,19 @@ def _confusion(axes: Axes, matrix: np.ndarray[Any, Any], names: Sequence[str]) -
     shares = matrix / np.maximum(photos, 1)[:, None]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
-        text = f"{matrix[row, column]:,}\n{share:.1%} of {photos[row]:,}"
-        color = "white" if share > 0.55 else "black"
+        text = f"{matrix[row, column]:,}\n{100 * share:.1f} % of {photos[row]:,}"
+        color = "white" if share > 0.6 else "black"
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=12)
     axes.set(xticks=(0, 1), yticks=(0, 1), xticklabels=names, title="confusion matrix")
-    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_xlabel("predicted", fontsize="large", weight="bold")
+    axes.set_ylabel("true", fontsize="large", weight="bold")
     axes.set_yticklabels(names, rotation=90, va="center")
 
 
 def _roc(axes: Axes, record: Mapping[str, Any], logits: Tensor, probabilities: Tensor, labels: Tensor) -> None:
     area, whose = with_interval(record["mean"], "roc_auc"), ""
     if record["ensemble"]:
-        for number, scores in enumerate(logits[:MAX_THIN_LINES].sigmoid()):
+        for number, scores in enumerate(logits.sigmoid()):
             false, true, _ = classification.binary_roc(scores, labels.int())
             label = None if number else f"each net, mean {area}"
             axes.plot(false, true, color=TRAIN_COLOR, alpha=0.25, linewidth=0.9, label=label)
@@ -81,7 +82,8 @@ def _roc(axes: Axes, record: Mapping[str, Any], logits: Tensor, probabilities: T
     false, true, _ = classification.binary_roc(probabilities, labels.int())
     axes.plot(false, true, color=TRAIN_COLOR, linewidth=2, label=f"{whose}area {area}")
     at_half = [float((probabilities[labels == label] > 0.5).double().mean()) for label in (0, 1)]
-    axes.plot(*at_half, "o", color=TRAIN_COLOR, label="threshold 0.5")
+    axes.plot(*at_half, "o", color="black", zorder=3)
+    axes.text(min(at_half[0] + 0.02, 0.72), max(at_half[1] - 0.06, 0), "threshold 0.5", weight="bold")
     axes.plot([0, 1], [0, 1], "--", color="gray", label="random guessing, area 0.5")
 
 
@@ -100,7 +102,7 @@ def _precision_recall(axes: Axes, probabilities: Tensor, labels: Tensor, names: 
 
 
 def _calibration(axes: Axes, probabilities: Tensor, labels: Tensor, one: Mapping[str, Any]) -> None:
-    """Draw the share of class 1 against its predicted probability; bars show the photos per bin."""
+    """Draw the share of class 1 against its predicted probability; a strip of bars below counts the photos per bin."""
     values = probabilities.numpy()
     weights = (np.ones(len(values)), values, labels.numpy())
     sums = np.array([np.histogram(values, BINS, (0, 1), weights=weight)[0] for weight in weights])
@@ -108,11 +110,12 @@ def _calibration(axes: Axes, probabilities: Tensor, labels: Tensor, one: Mapping
     photos, means, ones = sums[:, filled]
     intervals = [wilson_interval(int(one), int(count)) for one, count in zip(ones, photos, strict=True)]
     shares, (low, high) = ones / photos, np.array(intervals).T
-    heights, most = 0.2 * photos / photos.max(), f"photos in the bin, at most {photos.max():,.0f}"
-    axes.bar((filled + 0.5) / BINS, heights, width=0.9 / BINS, color="0.85", label=most)
+    bars = axes.bar((filled + 0.5) / BINS, -STRIP / 2 * photos / photos.max(), 0.9 / BINS, STRIP, color="0.8")
+    axes.bar_label(bars, [f"{count:,.0f}" for count in photos], fontsize="x-small")
+    axes.set_yticks(np.linspace(0, 1, 6))
     axes.plot([0, 1], [0, 1], "--", color="gray", label="perfect calibration")
     errors = np.clip([shares - low, high - shares], 0, None)
     axes.errorbar(means / photos, shares, errors, fmt="o", color=TRAIN_COLOR, capsize=2, label="share, 95 % interval")
     expected = one["calibration_error_if_calibrated"]
-    chance = f"by chance alone {expected['mean']:.3f}, in 95 % at most {expected['quantile_95']:.3f}"
-    axes.set_title(f"calibration: expected error {one['calibration_error']:.3f}\n{chance}", fontsize="medium")
+    chance = f"expected by chance alone {expected['mean']:.3f}, in 95 % of cases at most {expected['quantile_95']:.3f}"
+    axes.set_title(f"calibration error {one['calibration_error']:.3f}\n{chance}", fontsize="medium")

@@ -14,6 +14,7 @@ from torch import Tensor
 from torchmetrics.functional import classification
 
 from catdog.model.metrics import cross_entropy, mean_logits
+from catdog.names import percent
 from catdog.statistics import mean_accuracy, wilson_interval
 
 BINS = 15  # of equal width, of the probability of class 1
@@ -121,7 +122,9 @@ def calibration(probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
 
 
 def with_interval(numbers: Mapping[str, Any], name: str) -> str:
-    """Format a number with its interval, if it has one."""
+    """Format a number with its interval, if it has one; the accuracy in percent, as everywhere."""
+    if name == "accuracy":
+        return percent({"test/acc": numbers[name], "test/acc_interval": numbers.get("accuracy_interval")})
     number, interval = numbers[name], numbers.get(f"{name}_interval")
     text = "not defined" if number is None else f"{number:.3f}"
     return text if interval is None else f"{text} [{interval[0]:.3f}, {interval[1]:.3f}]"

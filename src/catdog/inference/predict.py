@@ -21,13 +21,16 @@ from catdog.errors import InputError
 from catdog.files import csv_text, write_atomically
 from catdog.inference.predictor import Predictor
 from catdog.inference.runs import locate
-from catdog.names import shown
-from catdog.plots import SIDE, contact_sheet
+from catdog.names import measured, shown
+from catdog.plots import CLASS_COLORS, SIDE, contact_sheet
 
 COLUMNS = ("path", "prediction", "confidence", "probability", "sd", "reason")
 BATCH = 64  # photos per forward pass
-MAX_ON_SHEET = 100  # photos
+MAX_ON_SHEET, BAR = 100, 10  # photos; pixels: the height of the confidence bar
 SHEET_SUFFIXES = (".jpeg", ".jpg", ".png")
+MARK = "(undecided)"  # after the class, without a space, so that a line's fields stay the same
+UNSURE, UNREADABLE = "of these undecided", "unreadable"  # in the total
+UNDECIDED = 0.6  # confidence below which an answer is little better than a guess: docs/after-training.md
 ALL_READ, NONE_READ, SOME_UNREADABLE = 0, 1, 3  # exit statuses; 2 is the command line's
 
 
@@ -42,12 +45,14 @@ class Prediction:
     sd: float | None = None  # their standard deviation; None for a single one
     prediction: str | None = None  # name of the predicted class
     confidence: float | None = None  # probability of the predicted class
+    undecided: bool = False  # confidence below UNDECIDED
 
     @classmethod
     def of(cls, path: str, replicas: Sequence[float], class_names: Sequence[str]) -> Self:
         """Predict by the mean probability of the replicas."""
         mean, sd = fmean(replicas), stdev(replicas) if len(replicas) > 1 else None
-        return cls(path, None, tuple(replicas), mean, sd, class_names[mean > 0.5], max(mean, 1 - mean))
+        sure = max(mean, 1 - mean)
+        return cls(path, None, tuple(replicas), mean, sd, class_names[mean > 0.5], sure, sure < UNDECIDED)
 
 
 def predict(model: Predictor, paths: Sequence[str], progress: bool = True) -> Iterator[Prediction]:
@@ -97,7 +102,7 @@ def print_predictions(
             raise InputError(f"{str(path)!r} cannot be written: it is there and no regular file")
     if sheet_file is not None and sheet_file.suffix.lower() not in SHEET_SUFFIXES:
         raise InputError(f"the sheet's name must end in {', '.join(SHEET_SUFFIXES)}, got {str(sheet_file)!r}")
-    checkpoint = locate(trained)[0]
+    checkpoint, run = locate(trained)
     model = Predictor.load(checkpoint)
     predictions = list(_print_lines(model, paths))
     if csv_file is not None:
@@ -109,38 +114,46 @@ def print_predictions(
         write_atomically(json_file.resolve(), json.dumps(content, indent=2))
     if sheet_file is not None:
         draw_sheet(predictions).save(sheet_file)
+    if run is not None and checkpoint.samefile(run.checkpoint):
+        print(measured(run.record), file=sys.stderr)
     unreadable = sum(prediction.reason is not None for prediction in predictions)
-    if unreadable:
-        print(f"catdog: {unreadable:,} of {len(predictions):,} photos could not be read", file=sys.stderr)
-        return NONE_READ if unreadable == len(predictions) else SOME_UNREADABLE
-    return ALL_READ
+    return NONE_READ if unreadable == len(predictions) else SOME_UNREADABLE if unreadable else ALL_READ
 
 
 def _print_lines(model: Predictor, paths: Sequence[str]) -> Iterator[Prediction]:
-    """Predict each photo; print predicted class, confidence, standard deviation of several replicas, and path."""
-    width = max(len("prediction"), *(len(shown(name)) for name in model.class_names))
-    several = len(model.classifier.seeds) > 1
+    """Predict each photo; print class, confidence, standard deviation of several replicas, and path; then the total."""
+    width = len(MARK) + max(map(len, map(shown, model.class_names)))
+    several, counts = len(model.classifier.seeds) > 1, dict.fromkeys((*model.class_names, UNSURE, UNREADABLE), 0)
     print(f"{'prediction':{width}}  confidence{'     sd' * several}  path", flush=True)
     for one in predict(model, paths, progress=not sys.stdout.isatty()):  # a terminal shows the lines
         if one.reason is not None:  # `tqdm.write` keeps the bar intact
             tqdm.write(f"catdog: {one.path!r} could not be read: {one.reason}", file=sys.stderr)
         else:
-            line = f"{shown(str(one.prediction)):{width}}  {one.confidence:10.3f}{f'  {one.sd:.3f}' if several else ''}"
+            name = shown(str(one.prediction)) + MARK * one.undecided
+            line = f"{name:{width}}  {one.confidence:10.3f}{f'  {one.sd:.3f}' if several else ''}"
             print(f"{line}  {shown(one.path)}", flush=True)
+        counts[one.prediction or UNREADABLE] += 1
+        counts[UNSURE] += one.undecided
         yield one
+    parts = [f"{n:,} {shown(name)}" for name, n in counts.items() if n or name in model.class_names]
+    print(", ".join(parts), file=sys.stderr)  # standard output has a line per photo only
 
 
 def draw_sheet(predictions: Sequence[Prediction]) -> Image.Image:
     """Draw the first MAX_ON_SHEET photos with prediction and confidence below; photos are decoded again."""
-    readable = [prediction for prediction in predictions if prediction.reason is None]
-    source = FileSource(Path(), ("", ""), [(prediction.path, 0) for prediction in readable[:MAX_ON_SHEET]])
-    pictures, captions = [], []
-    for one, photo in zip(readable, read_all(source, SIDE), strict=False):
-        if not isinstance(photo, UnreadablePhotoError):  # otherwise it has disappeared since
-            pictures.append(Image.fromarray(photo))
-            captions.append(f"{shown(str(one.prediction))}, {one.confidence:.0%}\n{shown(Path(one.path).name)}")
-    count = f"the first {len(pictures)} of " if len(pictures) < len(readable) else ""
-    title = f"{count}{len(readable):,} photo{'s' * (len(readable) != 1)}"
-    if unreadable := len(predictions) - len(readable):
-        title += f", {unreadable:,} unreadable"
-    return contact_sheet(pictures, captions, title, columns=4 if len(pictures) <= 24 else 8)
+    source = FileSource(Path(), ("", ""), [(prediction.path, 0) for prediction in predictions[:MAX_ON_SHEET]])
+    tiles, captions = [], []
+    for one, photo in zip(predictions, read_all(source, SIDE), strict=False):
+        tile = Image.new("RGB", (SIDE, SIDE + BAR), "gainsboro")
+        if one.probability is None or one.confidence is None or isinstance(photo, UnreadablePhotoError):
+            text = f"unreadable: {one.reason or photo}"
+        else:
+            color, length = CLASS_COLORS[one.probability > 0.5], round((2 * one.confidence - 1) * SIDE)
+            tile.paste(Image.fromarray(photo))
+            tile.paste("gray" if one.undecided else color, (0, SIDE, length, SIDE + BAR))
+            text = f"{shown(str(one.prediction))}{', undecided' * one.undecided}, {100 * one.confidence:.0f} %"
+        tiles.append(tile)
+        captions.append(f"{text}\n{shown(Path(one.path).name)}")
+    count = f"the first {len(tiles)} of " if len(tiles) < len(predictions) else ""
+    title = f"{count}{len(predictions):,} photo{'s' * (len(predictions) != 1)}; bar: confidence, from 50 % to 100 %"
+    return contact_sheet(tiles, captions, title, columns=4 if len(tiles) <= 24 else 8)

@@ -1,6 +1,4 @@
 """The fully connected network and the LightningModule that trains it."""
 
-from catdog.model.classifier import CatDogClassifier
-from catdog.model.network import FullyConnected
-
-__all__ = ["CatDogClassifier", "FullyConnected"]
+from catdog.model.classifier import CatDogClassifier as CatDogClassifier
+from catdog.model.network import FullyConnected as FullyConnected

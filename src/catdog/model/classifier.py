@@ -1,5 +1,6 @@
 """CatDogClassifier: network, loss, metrics and optimizer."""
 
+import inspect
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,10 +17,12 @@ from torchvision.transforms.v2.functional import ten_crop
 from catdog.errors import InputError, check_choice, check_number, check_whole_number
 from catdog.model.metrics import build_metrics, compute_metrics, cross_entropy, mean_logits
 from catdog.model.network import FullyConnected
-from catdog.model.optimization import OPTIMIZERS, build_optimizer
 
 Batch = tuple[Tensor, Tensor]  # images, labels
 CROP = 0.9  # side of a test-time crop, as a fraction of the image's side
+OPTIMIZERS = sorted(  # without SparseAdam, which needs sparse gradients
+    {name for name, value in vars(torch.optim).items() if isinstance(value, type)} - {"Optimizer", "SparseAdam"}
+)
 FIT_BATCHES = 100  # training batches that the features are fitted to: 3,200 images at the default batch size
 
 
@@ -45,9 +48,6 @@ class CatDogClassifier(LightningModule):
 
     Attributes:
         replica_metrics: last metrics of each replica, float32 (replicas,); `val/dead` is 1 if its output is constant.
-
-    Raises:
-        InputError: an argument is invalid.
     """
 
     def __init__(
@@ -159,9 +159,18 @@ class CatDogClassifier(LightningModule):
                 self.log(f"{split}/{name}_sd", values.std(), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """Build the optimizer and, unless the learning rate is constant, a scheduler that acts every step."""
-        options = self.hparams
-        optimizer = build_optimizer(self.network, options["optimizer"], options["lr"], options["weight_decay"])
+        """Build the optimizer and, unless the learning rate is constant, a scheduler that acts every step.
+
+        A weight decay above 0 is refused if the optimizer has no such argument.
+        """
+        options, name = self.hparams, self.hparams["optimizer"]
+        kind: Any = getattr(torch.optim, name)
+        known = options["weight_decay"] or "weight_decay" in inspect.signature(kind).parameters
+        decay = {"weight_decay": options["weight_decay"]} if known else {}
+        try:
+            optimizer = kind(self.network.parameters(), lr=options["lr"], **decay)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"model.optimizer={name} does not fit: {error}") from error
         if options["schedule"] == "constant":
             return optimizer
         steps = self.trainer.estimated_stepping_batches

@@ -40,11 +40,7 @@ class Whitening(nn.Module):
         self.register_load_state_dict_post_hook(Whitening._update_fitted)
 
     def forward(self, values: Tensor) -> Tensor:
-        """Whiten (batch, inputs) to (batch, components).
-
-        Raises:
-            InputError: `fit` was never called.
-        """
+        """Whiten (batch, inputs) to (batch, components), once it is fitted."""
         if not self.fitted:
             raise InputError("the whitening was never fitted; Trainer.fit does it, or call network.fit(images)")
         return functional.linear(values, self.weight, self.bias)
@@ -53,9 +49,6 @@ class Whitening(nn.Module):
         """Fit mean and components to float32 (photos, inputs); signs make each largest coefficient positive.
 
         The PCA is randomized (Halko, Martinsson & Tropp, 2011), because an exact one is slow for many inputs.
-
-        Raises:
-            InputError: there are fewer photos than components.
         """
         components = len(self.bias)
         if len(values) < components:
@@ -90,15 +83,12 @@ def hog_size(image_size: int) -> int:
 
 
 def hog(images: Tensor) -> Tensor:
-    """Compute histograms of oriented gradients, float32 (batch, hog_size(image_size)), from 0.1 to about 1.
+    """Compute histograms of oriented gradients, float32 (batch, hog_size(image_size)), from images like the network's.
 
     Each cell of 4 × 4 pixels has a histogram of gradient magnitudes over eight orientations, normalized by the norm of
     the surrounding 3 × 3 cells, with the square root of Dalal & Triggs (2005). Gradients are of the grey value; each
     votes for its two nearest orientations. All steps are continuous, so small rounding differences, as in exported
-    programs, stay small.
-
-    Args:
-        images: float32 (batch, 3, image_size, image_size).
+    programs, stay small. Values are from 0.1 to about 1.
     """
     padded = functional.pad(images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     across = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]

@@ -55,27 +55,17 @@ class FullyConnected(nn.Module):
         seeds: seeds of the initial weights, one per replica.
         whitening: whitened principal components of the pixels that replace the pixels as input; 0: plain pixels.
         hog: whitened principal components of the HOG features that are added to the input; 0: none.
-
-    Raises:
-        InputError: an argument is invalid.
     """
 
     def __init__(
-        self,
-        image_size: int,
-        hidden: Sequence[int],
-        seeds: Sequence[int],
-        whitening: int = 0,
-        hog: int = 0,
+        self, image_size: int, hidden: Sequence[int], seeds: Sequence[int], whitening: int = 0, hog: int = 0
     ) -> None:
         super().__init__()
         check_whole_number("image_size", image_size, least=1)
         valid = isinstance(hidden, Sequence) and not isinstance(hidden, str)
         if not valid or not all(type(width) is int and width >= 1 for width in hidden):
-            raise InputError(
-                "model.hidden must be a list of whole numbers of at least 1, such as 'model.hidden=[5,5,3]', or [] for "
-                f"logistic regression; got {hidden!r}"
-            )
+            example = "such as 'model.hidden=[5,5,3]', or [] for logistic regression"
+            raise InputError(f"model.hidden must be a list of whole numbers of at least 1, {example}; got {hidden!r}")
         pixels, hog_values = 3 * image_size**2, hog_size(image_size)
         check_whole_number("model.whitening", whitening, least=0, most=pixels)
         check_whole_number("model.hog", hog, least=0, most=hog_values)

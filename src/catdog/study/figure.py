@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
@@ -37,33 +38,31 @@ def comparison(settings: Sequence[Setting], primary: Sequence[Verdict]) -> Figur
     left, right = figure.subplots(1, 2)
     nets = list(dict.fromkeys(setting.net for setting in finished))
     colors = {net: f"C{number % 10}" for number, net in enumerate(nets)}
-    runs = [run for setting in finished for run in setting.runs]
     shown = compared or [s for s in finished if s.epochs == max(other.epochs for other in finished)]
     if several_sizes:
         _plot_sizes(left, [s for s in finished if s.epochs == shown[0].epochs], colors)
     else:
         _plot_rows(left, rows, colors)
-    _plot_curves(right, _longest(finished, shown[0]), colors)
+    # the last setting of each net with as many training photos has the most epochs
+    longest = {setting.net: setting for setting in finished if setting.keys.get(PHOTOS) == shown[0].keys.get(PHOTOS)}
+    _plot_curves(right, list(longest.values())[:MAX_CURVES], colors)
     for axes, part in ((left, "test"), (right, "val")):
         draw = axes.axvline if axes is left and not several_sizes else axes.axhline
-        baseline = float(np.mean([run["baseline"][part] for run in runs]))
+        baseline = float(np.mean([run["baseline"][part] for setting in finished for run in setting.runs]))
         axes.legend(handles=[draw(baseline, color="gray", linestyle="--", label=f"majority class {baseline:.1%}")])
     return figure
 
 
 def _plot_rows(axes: Axes, rows: Sequence[Setting], colors: dict[str, str]) -> None:
     """Draw a forest plot."""
-    populations = []
+    populations: dict[str, None] = {}  # a set in order
     for height, setting in enumerate(reversed(rows)):
         accuracy, ends, population = accuracy_interval(setting)
-        populations.append(population)
+        populations[population] = None
         axes.plot(ends, [height, height], color=colors[setting.net], linewidth=2)
         axes.plot(accuracy, height, "o", color=colors[setting.net])
     axes.set_yticks(range(len(rows)), [f"{setting.net}, {setting.epochs} epochs" for setting in reversed(rows)])
-    axes.set(
-        title="Test accuracy, with 95 % intervals",
-        xlabel=f"accuracy (intervals for {' or '.join(dict.fromkeys(populations))})",
-    )
+    axes.set(title="Test accuracy, with 95 % intervals", xlabel=f"accuracy (intervals for {' or '.join(populations)})")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(axis="x", alpha=0.3)
 
@@ -72,7 +71,7 @@ def _plot_sizes(axes: Axes, settings: Sequence[Setting], colors: dict[str, str])
     """Plot test accuracy against the number of training photos, on a log scale."""
     ends = []
     for number, net in enumerate(dict.fromkeys(setting.net for setting in settings)):
-        own = sorted((setting for setting in settings if setting.net == net), key=lambda setting: setting.photos)
+        own = [setting for setting in settings if setting.net == net]
         accuracies, intervals, _ = zip(*(accuracy_interval(setting) for setting in own), strict=True)
         photos, spread = [setting.photos for setting in own], np.abs(np.transpose(intervals) - accuracies)
         shifted = [count * APART**number for count in photos]  # so that intervals do not hide each other
@@ -89,29 +88,20 @@ def _plot_sizes(axes: Axes, settings: Sequence[Setting], colors: dict[str, str])
     axes.grid(alpha=0.3)
 
 
-def _longest(settings: Sequence[Setting], like: Setting) -> list[Setting]:
-    """Select each net's setting with the most epochs, among those with the training photos of `like`."""
-    alike = [other for other in settings if other.keys.get(PHOTOS) == like.keys.get(PHOTOS)]
-    longest = {setting.net: setting for setting in sorted(alike, key=lambda setting: setting.epochs)}
-    return list(longest.values())[:MAX_CURVES]
-
-
 def _plot_curves(axes: Axes, settings: Sequence[Setting], colors: dict[str, str]) -> None:
     """Plot validation accuracy against epochs: mean over training sets, or runs of a single one, ±1 standard error."""
     ends = []
     for setting in settings:
-        histories = [dict(validation(run)) for run in setting.runs]
-        epochs = sorted(set.intersection(*map(set, histories)))
-        if not epochs:
+        sets = pd.MultiIndex.from_tuples([tuple(run[key] for key in TRAINING_SET) for run in setting.runs])
+        curves = pd.DataFrame([dict(validation(run)) for run in setting.runs], sets).dropna(axis=1).sort_index(axis=1)
+        if curves.empty:
             continue
-        values = np.array([[history[epoch] for epoch in epochs] for history in histories])
-        sets = [tuple(run[key] for key in TRAINING_SET) for run in setting.runs]
-        if len(set(sets)) > 1:
-            values = np.array([values[[one == other for other in sets]].mean(axis=0) for one in dict.fromkeys(sets)])
-        mean, error = values.mean(axis=0), values.std(axis=0) / max(len(values) - 1, 1) ** 0.5
-        axes.plot(epochs, mean, color=colors[setting.net], marker="o" if len(epochs) == 1 else "")
-        axes.fill_between(epochs, mean - error, mean + error, color=colors[setting.net], alpha=0.2, linewidth=0)
-        ends.append((epochs[-1], float(mean[-1]), setting.net, colors[setting.net]))
+        if sets.nunique() > 1:
+            curves = curves.groupby(level=[0, 1, 2]).mean()
+        mean, error, color = curves.mean(), curves.sem().fillna(0), colors[setting.net]
+        axes.plot(mean, color=color, marker="o" if len(mean) == 1 else "")
+        axes.fill_between(mean.index, mean - error, mean + error, color=color, alpha=0.2, linewidth=0)
+        ends.append((mean.index[-1], mean.iloc[-1], setting.net, color))
     _label(axes, ends)
     photos = f", {settings[0].photos:,} training photos" if settings else ""
     axes.set(title=f"Validation accuracy ±1 standard error{photos}", xlabel="epoch", ylabel="accuracy")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from catdog.study import figure
 from catdog.study.settings import Setting, collect
-from catdog.study.table import table, to_markdown, to_text
+from catdog.study.table import markdown, table, to_markdown, to_text
 from catdog.study.verdict import MAX_PAIRS, Verdict, interval, points, verdicts
 
 SHOWN = 6  # exploratory comparisons that a terminal shows
@@ -80,25 +80,18 @@ class Report:
 
 
 def compare(folders: Sequence[Path]) -> Report:
-    """Compare all runs below the folders.
-
-    Raises:
-        InputError: there is no run below the folders.
-    """
+    """Compare all runs below the folders; see `collect`."""
     settings = collect(folders)
     return Report(settings, table(settings), *verdicts(settings))
 
 
 def _comparisons(family: Sequence[Verdict]) -> str:
     """Format a table of comparisons in Markdown."""
-    lines = [
-        "| comparison | difference | any training photos | these training photos | p | verdict | detectable |",
-        "|" + "---|" * 7,
-    ]
+    titles = ("comparison", "difference", "any training photos", "these training photos", "p", "verdict", "detectable")
+    rows = [titles, ["---"] * len(titles)]
     for verdict in family:
         intervals = [interval(found) if found else "–" for found in (verdict.others, verdict.these)]
         detectable = points(verdict.tested.detectable(verdict.comparisons)) if verdict.tested else "–"
         p_value = f"{verdict.p_value:.2g}" if verdict.tested else "–"
-        cells = [verdict.subject, points(verdict.mean), *intervals, p_value, verdict.word, detectable]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([verdict.subject, points(verdict.mean), *intervals, p_value, verdict.word, detectable])
+    return markdown(rows)

@@ -44,11 +44,6 @@ class Setting:
         return f"{self.net}, {self.epochs} epoch{'s' * (self.epochs != 1)}, {self.photos:,} training photos"
 
     @property
-    def primary(self) -> dict[str, Any] | None:
-        """Primary comparison that the study file names; see conf/study/."""
-        return next((run["config"].get("primary") for run in self.runs), None)
-
-    @property
     def overlap(self) -> float:
         """Test photos per training photo if training sets overlap, as those of folds do; 0 if they are disjoint."""
         folds = {(run["split_seed"], run["fold"]) for run in self.runs}
@@ -63,9 +58,11 @@ class Setting:
         frame = pd.DataFrame({tuple(run[key] for key in RUN): run["correct"] for run in self.runs}).T
         return frame.rename_axis(RUN)
 
-    def matches(self, values: dict[str, Any]) -> bool:
-        """Tell whether the configuration has these values, by dotted key."""
-        return all(self.keys.get(key) == json.dumps(value) for key, value in values.items())
+    def is_side(self, side: str) -> bool:
+        """Tell whether this is the "first" or "second" of the study's primary comparison; see conf/study/."""
+        primary = self.runs[0]["config"].get("primary") or {}
+        values = primary.get(side, {}) | primary.get("both", {})
+        return side in primary and all(self.keys.get(key) == json.dumps(value) for key, value in values.items())
 
 
 def training_sets(runs: pd.Index) -> NDArray[np.int64]:
@@ -76,23 +73,18 @@ def training_sets(runs: pd.Index) -> NDArray[np.int64]:
 def collect(folders: Sequence[Path]) -> list[Setting]:
     """Group the records below the folders into settings, sorted by depth, name, epochs and accelerator.
 
-    Raises:
-        InputError: there is no run below the folders.
+    Raises an InputError if a folder is missing, or there is no run below any.
     """
-    settings: dict[str, Setting] = {}
+    groups: dict[str, tuple[dict[str, str], list[dict[str, Any]]]] = {}
     for record in (record for folder in folders for record in _records(folder)):
         flat = pd.json_normalize(record["config"], sep=".").iloc[0].drop([*RUN_KEYS], errors="ignore").to_dict()
         values = {str(key): json.dumps(value, default=str) for key, value in flat.items()}
         keys = {key: value for key, value in values.items() if not key.startswith(("logger.", "primary"))}
-        setting = settings.setdefault(json.dumps(keys, sort_keys=True), _setting(keys, record))
-        (setting.runs if record["status"] == "finished" else setting.others).append(record)
-    if not settings:
+        groups.setdefault(json.dumps(keys, sort_keys=True), (keys, []))[1].append(record)
+    if not groups:
         raise InputError(f"no {METRICS} of a run below {', '.join(map(str, folders))}")
-    counted = [
-        replace(setting, photos=setting.runs[0]["photos"]["train"]) if setting.runs else setting
-        for setting in settings.values()
-    ]
-    named = [_with_label(setting, counted) for setting in counted]
+    settings = [_setting(keys, records) for keys, records in groups.values()]
+    named = [_with_label(setting, settings) for setting in settings]
     return sorted(named, key=lambda s: (len(_hidden(s.keys) or ()), s.net, s.photos, s.epochs, s.accelerator))
 
 
@@ -100,20 +92,21 @@ def differing(configurations: Sequence[dict[str, str]]) -> list[str]:
     """List the keys in which flattened configurations differ; for objects of different classes, the class alone."""
     keys = {key for configuration in configurations for key in configuration}
     differ = {key for key in keys if len({configuration.get(key) for configuration in configurations}) > 1}
-    return sorted(
-        key for key in differ if key.endswith("._target_") or f"{key.rpartition('.')[0]}._target_" not in differ
-    )
+    targets = {key.removesuffix("_target_") for key in differ if key.endswith("._target_")}
+    return sorted(k for k in differ if k.endswith("._target_") or f"{k.rpartition('.')[0]}." not in targets)
 
 
-def _setting(keys: dict[str, str], record: dict[str, Any]) -> Setting:
-    hidden = _hidden(keys)
+def _setting(keys: dict[str, str], records: Sequence[dict[str, Any]]) -> Setting:
+    first, hidden = records[0], _hidden(keys)
     if hidden is not None:
         net = net_name(hidden, *(json.loads(keys.get(f"model.{name}", "0")) for name in ("whitening", "hog")))
     else:  # another kind of model
-        net = record.get("net") or json.loads(keys.get("model._target_", '"model"')).rpartition(".")[2]
+        net = first.get("net") or json.loads(keys.get("model._target_", '"model"')).rpartition(".")[2]
+    finished, others = ([r for r in records if (r["status"] == "finished") == whole] for whole in (True, False))
+    photos = finished[0]["photos"]["train"] if finished else json.loads(keys.get("data.train_photos", "null")) or 0
     epochs = json.loads(keys.get("trainer.max_epochs", "null")) or -1
-    photos = json.loads(keys.get("data.train_photos", "null")) or 0
-    return Setting(keys, net, photos, epochs if epochs > 0 else record.get("epochs", 0), record["accelerator"], [], [])
+    epochs = epochs if epochs > 0 else first.get("epochs", 0)
+    return Setting(keys, net, photos, epochs, first["accelerator"], finished, others)
 
 
 def _hidden(keys: dict[str, str]) -> list[int] | None:

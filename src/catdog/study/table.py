@@ -56,10 +56,8 @@ def table(settings: Sequence[Setting]) -> list[dict[str, Any]]:
         head = {name: getattr(setting, name) for name in ("net", "photos", "epochs", "accelerator")}
         if setting.runs:
             rows.append(head | {"status": "finished"} | _numbers(setting, further))
-        outcomes = Counter(
-            f"{other['status']}: {re.sub('[,;] got .*', '', other['reason'])}" for other in setting.others
-        )
-        rows += [head | {"status": status, "runs": runs} for status, runs in outcomes.items()]
+        outcomes = (f"{run['status']}: {re.sub('[,;] got .*', '', run['reason'])}" for run in setting.others)
+        rows += [head | {"status": status, "runs": runs} for status, runs in Counter(outcomes).items()]
     return rows
 
 
@@ -147,8 +145,12 @@ def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
     names = {name for row in rows for name in row}
     further = sorted(name for name in names if name.startswith("test_") and not name.startswith("test_acc"))
     columns = COLUMNS | {name.replace("_", " ", 1): f"{{{name}:.3f}}" for name in further}
-    lines = [list(columns), ["---"] * len(columns), *(_cells(row, columns) for row in rows)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return markdown([columns, ["---"] * len(columns), *(_cells(row, columns) for row in rows)])
+
+
+def markdown(rows: Iterable[Iterable[str]]) -> str:
+    """Format rows as a Markdown table; the second one must be of dashes."""
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 
 
 def to_text(rows: Sequence[dict[str, Any]], width: int = 80) -> str:

@@ -88,40 +88,26 @@ def verdicts(settings: Sequence[Setting]) -> tuple[list[Verdict], list[Verdict]]
     for second, first in combinations([setting for setting in settings if setting.runs], 2):
         keys = differing([first.keys, second.keys])
         if len(keys) == 1 and not UNTESTED_KEYS & set(keys):
-            pair = (second, first) if _is_primary(second, first) else (first, second)
-            (primary if _is_primary(*pair) else rest).append((*pair, keys[0]))
+            if second.is_side("first") and first.is_side("second"):
+                first, second = second, first
+            named = first.is_side("first") and second.is_side("second")
+            (primary if named else rest).append((first, second, keys[0]))
     rest.sort(key=lambda pair: pair[2] != "model.hidden")  # between nets first
     if len(rest) > MAX_PAIRS:
         rest.clear()
     return _corrected([_compare(*pair) for pair in primary]), _corrected([_compare(*pair) for pair in rest])
 
 
-def _is_primary(first: Setting, second: Setting) -> bool:
-    named = first.primary
-    if not named or not {"first", "second"} <= named.keys():
-        return False
-    sides = ((first, named["first"]), (second, named["second"]))
-    return all(setting.matches(values | named.get("both", {})) for setting, values in sides)
-
-
 def _corrected(family: Sequence[Verdict]) -> list[Verdict]:
     """Correct the p-values of a family of comparisons."""
-    p_values = [verdict.tested.p_value for verdict in family if verdict.tested]
-    corrected = iter(holm(p_values))
-    return [
-        replace(verdict, comparisons=len(p_values), p_value=next(corrected)) if verdict.tested else verdict
-        for verdict in family
-    ]
+    p_values = {number: verdict.tested.p_value for number, verdict in enumerate(family) if verdict.tested}
+    corrected = dict(zip(p_values, holm([*p_values.values()]), strict=True))
+    return [replace(v, comparisons=len(p_values), p_value=corrected.get(n, np.nan)) for n, v in enumerate(family)]
 
 
 def _compare(first: Setting, second: Setting, key: str) -> Verdict:
-    """Estimate the difference from the runs that both settings have on the same training set with the same seed."""
+    """Estimate the difference from the runs that both settings have on the same training set with the same seeds."""
     one, other = first.correct, second.correct
-    by_seed = [frame.droplevel("shuffle_seed") for frame in (one, other)]
-    reordered = 0  # pairs of runs whose training order differs
-    if all(frame.index.is_unique for frame in by_seed):
-        reordered = len(by_seed[0].index.intersection(by_seed[1].index)) - len(one.index.intersection(other.index))
-        one, other = by_seed
     runs, photos = one.index.intersection(other.index), one.columns.intersection(other.columns)
     values = one.loc[runs, photos].to_numpy(dtype=float) - other.loc[runs, photos].to_numpy(dtype=float)
     sets = training_sets(runs)
@@ -133,23 +119,21 @@ def _compare(first: Setting, second: Setting, key: str) -> Verdict:
         these=these,
         others=for_any_photos(values, sets, first.overlap) if estimable else None,
         pairs=len(runs), sets=len(set(sets)), photos=len(photos),
-        remarks=tuple(_remarks(first, second, len(runs), reordered)),
+        remarks=tuple(_remarks(first, second, len(runs))),
     )  # fmt: skip
 
 
-def _remarks(first: Setting, second: Setting, pairs: int, reordered: int) -> Iterator[str]:
-    """Yield a sentence for each of: runs that are there twice, runs without a partner, runs in another order."""
+def _remarks(first: Setting, second: Setting, pairs: int) -> Iterator[str]:
+    """Yield a sentence for each of: runs that are there twice, runs without a partner."""
     for setting, other in ((first, second), (second, first)):
         different = len(setting.correct)
         if twice := len(setting.runs) - different:
             yield f"{setting.label}: {_count(twice, 'run')} there twice, counted once."
         if alone := different - pairs:
             yield (
-                f"{setting.label}: {_count(alone, 'run')} without a partner of the same seed and training set in "
+                f"{setting.label}: {_count(alone, 'run')} without a partner of the same seeds and training set in "
                 f"{other.label}, left out of that comparison."
             )
-    if reordered:
-        yield f"{first.label} and {second.label}: {_count(reordered, 'pair')} of runs differ in data.shuffle_seed."
 
 
 def interval(estimate: Estimate) -> str:

@@ -16,7 +16,6 @@ from catdog.model import CatDogClassifier
 
 MAX_UNITS = 64  # in the picture of the first layer
 RESULT = "verdict/test_acc"  # TensorBoard sorts its groups by name, and the curves come first
-COLUMNS = ("net", "seed", "fold", "train_set", "depth", "parameters", "epochs", "accelerator")
 
 
 class Dashboard(TensorBoardLogger):
@@ -49,11 +48,12 @@ def fill(
         units = plots.weight_pictures(network.input_weights.flatten(0, 1)[:MAX_UNITS], size)
         writer.add_image("weights/first_layer", make_grid(units), steps)
     if tested := probabilities.shape[1]:
-        pixels = data.store.pixels[data.test.rows[:tested]]
-        picture = plots.mistakes(pixels.__getitem__, data.test.labels[:tested], probabilities.mean(0), data.class_names)
+        pixels, labels = data.store.pixels[data.test.rows[:tested]], data.test.labels[:tested]
+        picture = plots.mistakes(pixels.__getitem__, data.test.names, labels, probabilities.mean(0), data.class_names)
         writer.add_image("worst/mistakes", np.asarray(picture), steps, dataformats="HWC")
-    columns = {name: record[name] for name in COLUMNS} | {"replicas": len(record["replicas"])}
-    columns["lr"] = model.hparams.get("lr", 0.0)
+    columns = {name: record[name] for name in ("epochs", "fold", "net", "seed", "train_set")}
+    # By default TensorBoard shows the first five by name, so accelerators are "processors".
+    columns |= {"lr": model.hparams.get("lr", 0.0), "processor": record["accelerator"]}
     columns["data"] = Path(getattr(data.source, "root", type(data.source).__name__)).name
     tensorboard.log_hyperparams(columns, {RESULT: record["test/acc"]})
     tensorboard.save()

@@ -18,7 +18,7 @@ from catdog.data import CatDogDataModule
 from catdog.environment import environment
 from catdog.files import METRICS, csv_text, write_atomically
 from catdog.model import CatDogClassifier
-from catdog.names import describe, net_title
+from catdog.names import net_title
 from catdog.statistics import mean_accuracy, wilson_interval
 from catdog.training import dashboard
 from catdog.training.callbacks import seeds_of
@@ -129,8 +129,7 @@ def save(
         for name, label, probability in zip(data.test.names, data.test.labels.tolist(), own, strict=False)
     )
     write_atomically(folder / "predictions.csv", csv_text(("path", "label", "seed", "probability"), rows))
-    figure = plots.curves(metrics["replicas"], describe(metrics), metrics["baseline"]["val"])
-    figure.savefig(folder / "curves.png", dpi=110)
+    plots.curves(metrics).savefig(folder / "curves.png", dpi=110)
     dashboard.fill(model, data, trainer, metrics, probabilities)
     write_atomically(folder / METRICS, json.dumps(metrics, indent=2, default=str))
 

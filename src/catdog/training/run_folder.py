@@ -22,10 +22,7 @@ def open_run_folder(folder: Path, identity: dict[str, Any], is_first: bool) -> I
     """Lock and prepare a run's folder; yield the record if this run was finished in it before, else None.
 
     Two runs are the same if their identities are equal as JSON. Only the first process locks and prepares; the others
-    wait for it.
-
-    Raises:
-        InputError: the folder holds a run with another identity.
+    wait for it. Raises InputError if the folder holds a run with another identity.
     """
     identity = json.loads(json.dumps(identity, default=str))
     if not is_first:
@@ -40,10 +37,9 @@ def open_run_folder(folder: Path, identity: dict[str, Any], is_first: bool) -> I
     with FileLock(folder / ".lock"):
         if read_json(folder / IDENTITY) != identity:
             if (folder / IDENTITY).exists():
-                raise InputError(
-                    f"'{folder}' holds a run of another configuration or other photos: give it another folder "
-                    "(hydra.run.dir=FOLDER, or hydra.sweep.dir=FOLDER for a sweep), or move that one away"
-                )
+                other = f"'{folder}' holds a run of another configuration or other photos"
+                keys = "hydra.run.dir=FOLDER, or hydra.sweep.dir=FOLDER for a sweep"
+                raise InputError(f"{other}: give it another folder ({keys}), or move that one away")
             write_atomically(folder / IDENTITY, json.dumps(identity, indent=2))
         (folder / OUTCOME).unlink(missing_ok=True)
         yield read_json(folder / METRICS)
@@ -52,8 +48,7 @@ def open_run_folder(folder: Path, identity: dict[str, Any], is_first: bool) -> I
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Load a checkpoint of catdog on the CPU.
 
-    Raises:
-        InputError: the file is missing, damaged or not a checkpoint of catdog.
+    Raises InputError if the file is missing, damaged or not a checkpoint of catdog.
     """
     if not Path(path).is_file():
         raise InputError(f"no file at '{path}'; give a checkpoint, such as RUN/checkpoints/best.ckpt")
@@ -62,8 +57,6 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         _ = checkpoint["hyper_parameters"], checkpoint["state_dict"]
     except Exception as error:  # the loader raises many kinds for a file that is no checkpoint
-        raise InputError(
-            f"'{path}' is no whole checkpoint of catdog ({type(error).__name__}); if it was cut short, delete it and "
-            "repeat the run's command"
-        ) from error
+        advice = "if it was cut short, delete it and repeat the run's command"
+        raise InputError(f"'{path}' is no whole checkpoint of catdog ({type(error).__name__}); {advice}") from error
     return checkpoint
