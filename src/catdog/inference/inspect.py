@@ -2,6 +2,7 @@
 
 import base64
 import io
+import textwrap
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -165,11 +166,11 @@ def page(found: dict[int, Inspection], pixels: Tensor, record: dict[str, Any], o
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
     environment.filters |= {"shown": shown, "accuracy": percent, "verdict": _verdict, "image": _image}
-    environment.globals |= {"weight_pictures": weight_pictures, "overlay": overlay, "small": SMALL}
-    drawings = {"diagram": _diagram(options), "curves": _curves(record), "size": min(options["image_size"], LARGEST)}
-    return environment.get_template("page.html.j2").render(
-        found=found, pixels=pixels, record=record, options=options, **drawings
-    )
+    size = min(options["image_size"], LARGEST)
+    environment.globals |= {"weight_pictures": weight_pictures, "overlay": overlay, "small": SMALL, "size": size}
+    drawings = {"diagram": _diagram(options), "curves": _curves(record)}
+    template = environment.get_template("page.html.j2")
+    return template.render(found=found, pixels=pixels, record=record, options=options, **drawings)
 
 
 def _verdict(record: dict[str, Any], replica: dict[str, Any] | None = None) -> str:
@@ -179,12 +180,16 @@ def _verdict(record: dict[str, Any], replica: dict[str, Any] | None = None) -> s
 
 
 def _curves(record: dict[str, Any]) -> str:
-    """Draw the learning curves one above the other, as narrow screens need them, as the data URL of an SVG."""
-    figure = curves(record["replicas"], "", record["baseline"]["val"])
-    figure.set_size_inches(4.6, 6.4)
-    grid = figure.add_gridspec(len(figure.axes), 1)
+    """Draw the learning curves for narrow screens, one above the other, as the data URL of an SVG."""
+    figure = curves(record)
+    figure.suptitle("")
+    figure.legends[0].remove()
+    figure.set_size_inches(4.6, 7.4)
+    grid = figure.add_gridspec(2, 1)
     for row, axes in enumerate(figure.axes):
         axes.set_subplotspec(grid[row])
+    handles, labels = figure.axes[-1].get_legend_handles_labels()
+    figure.legend(handles, [textwrap.fill(label, 50) for label in labels], loc="outside lower center")
     return _data_url("image/svg+xml", figure.savefig, format="svg", transparent=True)
 
 
