@@ -1,4 +1,4 @@
-"""Inspect a trained network: `python scripts/inspect_run.py RUN` writes inspection.html there."""
+"""Inspect a run's networks: `python scripts/inspect_run.py RUN` writes inspection.html there."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="folder of the page; the run's by default")
-    parser.add_argument("--seed", metavar="S", type=int, help="seed of the replica to inspect; the first by default")
+    parser.add_argument("--seed", metavar="S", type=int, help="seed of the net shown first; the first by default")
     arguments = parser.parse_args()
     with one_line_errors():
         from catdog.inference.inspect import inspect_run  # here, because --help need not wait for PyTorch

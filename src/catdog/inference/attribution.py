@@ -23,9 +23,9 @@ def activations(network: FullyConnected, images: Tensor) -> list[Tensor]:
 
 
 def contributions(classifier: CatDogClassifier, images: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Compute each hidden layer's activations and contributions, both float32 (replicas, photos, units).
+    """Compute each hidden layer's activations and attributions, both float32 (replicas, photos, units).
 
-    A unit's contribution is its activation times the derivative of the logit with respect to it. In the last hidden
+    A unit's attribution is its activation times the derivative of the logit with respect to it. In the last hidden
     layer, that is its activation times its output weight; in earlier ones, the first-order effect of removing the unit.
     """
     images = images.detach().requires_grad_()  # the weights are frozen, and autograd needs a leaf

@@ -1,8 +1,10 @@
-"""Inspection of one network on photos: its hidden units, weights and predictions, as one HTML page."""
+"""Inspection of a run's networks on its test photos, as one HTML page: predictions, hidden units, weights."""
 
 import base64
 import io
+import textwrap
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,16 +18,18 @@ from torchvision.transforms.functional import to_pil_image
 from catdog.data import to_images
 from catdog.errors import InputError
 from catdog.files import write_atomically
-from catdog.inference.attribution import contributions
+from catdog.inference.attribution import contributions, occlusion, overlay
 from catdog.inference.predictor import Predictor
 from catdog.inference.runs import FinishedRun
 from catdog.model import CatDogClassifier
-from catdog.names import describe, shown
-from catdog.plots import network_diagram, weight_pictures
+from catdog.names import beats_baseline, measured, percent, shown
+from catdog.plots import curves, network_diagram, weight_pictures
 
 BATCH = 256  # photos per forward and backward pass
+MOST_NETS = 10  # on a page
 TOP_PHOTOS = 6  # per unit
 UNRELATED = 5  # maximum cosine of unrelated weights, in standard deviations of that of independent ones
+GROUPS = {(0, 0): 2, (1, 1): 2, (0, 1): 1, (1, 0): 1}  # true and predicted class: number of occlusion maps
 
 LARGEST = 128  # pixels: maximum height and width of a picture
 SMALL = 64  # pixels: photos up to this size are encoded losslessly
@@ -36,25 +40,27 @@ class Inspection(NamedTuple):
 
     Attributes:
         photos: `path`, `label`, `logit`, `confidence` (the probability of the predicted class) and `inactive` (True if
-            all activations of the last hidden layer are 0), by row of `pixels`; the most confident prediction first.
-        pixels: uint8 (photos, 3, image_size, image_size).
+            all activations of the last hidden layer are 0), by row of the photos; the most confident prediction first.
         layers: `unit_statistics` of each hidden layer; none for logistic regression.
         pictures: float32 (units, 3 · image_size²) by caption, for each hidden layer, or the output if there is none.
+        maps: `occlusion` of the most confident photos of GROUPS, float32 (image_size, image_size), by row.
+        ablations: accuracy with HOG, or the pixels, left out of the input, by name; none for a net without HOG.
     """
 
     photos: pd.DataFrame
-    pixels: Tensor
     layers: list[pd.DataFrame]
     pictures: list[dict[str, Tensor]]
+    maps: dict[int, Tensor]
+    ablations: dict[str, float]
 
 
 def inspect_run(folder: str | Path, out: str | Path | None = None, seed: int | None = None) -> Path:
-    """Write the inspection page of one network of a finished run; return its path.
+    """Write the inspection page of a finished run's networks, at most MOST_NETS; return its path.
 
     Args:
         folder: folder of the run.
         out: folder of the page; None: the folder of the run.
-        seed: of the replica to inspect; None: the first one's.
+        seed: of the replica that the page shows first; None: the first one's.
 
     Raises:
         InputError: no run has finished there, its photos have changed, or it has no such seed.
@@ -65,38 +71,59 @@ def inspect_run(folder: str | Path, out: str | Path | None = None, seed: int | N
         raise InputError(f"the run in {str(folder)!r} has no seed {seed}; it has {', '.join(map(str, seeds))}")
     model, data = Predictor.load(run.checkpoint), run.data()
     pixels = data.store.pixels[data.test.rows]
-    replica = 0 if seed is None else seeds.index(seed)
-    found = inspect(model, replica, data.test.names, pixels, data.test.labels)
+    first = 0 if seed is None else seeds.index(seed)
+    replicas = [first, *(other for other in range(len(seeds)) if other != first)][:MOST_NETS]
+    found = inspect(model, replicas, data.test.names, pixels, data.test.labels)
     path = (run.folder if out is None else Path(out)) / "inspection.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, page(found, run.record, replica, model.classifier.hparams))
+    write_atomically(path, page(found, pixels, run.record, model.classifier.hparams))
     return path
 
 
-def inspect(model: Predictor, replica: int, paths: list[str], pixels: Tensor, labels: Tensor) -> Inspection:
-    """Inspect one of the networks on photos, uint8 (photos, 3, image_size, image_size), with labels 0 or 1."""
+def inspect(
+    model: Predictor, replicas: list[int], paths: list[str], pixels: Tensor, labels: Tensor
+) -> dict[int, Inspection]:
+    """Inspect some of the networks on photos, uint8 (photos, 3, image_size, image_size), with labels 0 or 1."""
     batches = [contributions(model.classifier, to_images(batch.float())) for batch in pixels.split(BATCH)]
-    by_layer = zip(*batches, strict=True)
-    hidden = [[torch.cat(parts, dim=1)[replica] for parts in zip(*layer, strict=True)] for layer in by_layer]
-    logits = model.logits(pixels)[replica]
-    photos = pd.DataFrame({"path": paths, "label": labels.int().numpy(), "logit": logits.numpy()})
-    photos["confidence"] = logits.abs().sigmoid().numpy()
-    photos["inactive"] = (hidden[-1][0] == 0).all(1).numpy() if hidden else False
-    photos = photos.sort_values("logit", key=abs, ascending=False, kind="stable")
-    layers = [unit_statistics(values, added, labels) for values, added in hidden]
-    later = [{"weighted mean": weighted_mean(pixels, values)} for values, _ in hidden[1:]]
-    return Inspection(photos, pixels, layers, [first_weights(model.classifier, replica), *later])
+    hidden = [[torch.cat(parts, dim=1) for parts in zip(*layer, strict=True)] for layer in zip(*batches, strict=True)]
+    logits, without = model.logits(pixels), accuracies_without(model, pixels, labels)
+    found = {}
+    for replica in replicas:
+        photos = pd.DataFrame({"path": paths, "label": labels.int().numpy(), "logit": logits[replica].numpy()})
+        photos["confidence"] = logits[replica].abs().sigmoid().numpy()
+        photos["inactive"] = (hidden[-1][0][replica] == 0).all(1).numpy() if hidden else False
+        photos = photos.sort_values("logit", key=abs, ascending=False, kind="stable")
+        layers = [unit_statistics(values[replica], added[replica], labels) for values, added in hidden]
+        later = [{"weighted mean": weighted_mean(pixels, values[replica])} for values, _ in hidden[1:]]
+        pictures = [first_weights(model.classifier, replica), *later]
+        groups = photos.groupby([photos.label, (photos.logit > 0).astype(int)])
+        rows = [row for group, most in GROUPS.items() for row in groups.groups.get(group, [])[:most]]
+        maps = occlusion(model.classifier.network, to_images(pixels[rows].float()))[replica]
+        ablations = {name: accuracy[replica].item() for name, accuracy in without.items()}
+        found[replica] = Inspection(photos, layers, pictures, dict(zip(rows, maps, strict=True)), ablations)
+    return found
 
 
-def unit_statistics(activations: Tensor, contributions: Tensor, labels: Tensor) -> pd.DataFrame:
+def accuracies_without(model: Predictor, pixels: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Compute each replica's accuracy with HOG, or the pixels, set to 0 in the first layer's input; {} without HOG."""
+    hog, accuracies = model.classifier.hparams["hog"], {}
+    for name, part in {"HOG": slice(-hog, None), "pixels": slice(-hog)}.items() if hog else ():
+        without = deepcopy(model)
+        without.classifier.network.get_parameter("layers.0.weight").data[:, :, part] = 0
+        accuracies[name] = ((without.logits(pixels) > 0) == (labels > 0)).float().mean(1)
+    return accuracies
+
+
+def unit_statistics(activations: Tensor, attributions: Tensor, labels: Tensor) -> pd.DataFrame:
     """Summarize a layer's units, indexed by unit, sorted by decreasing `sd`, dead ones last.
 
     `active`, `active_0` and `active_1` are the fractions of all photos and of each class with an activation above 0,
-    NaN for a class without photos. `mean` and `sd` are of the contribution. `balance` is the sum of the contributions
-    divided by that of their absolute values, from -1 (all for class 0) to 1; 0 if all are 0. `top_photos` maps the rows
-    of the photos with the largest activations above 0 to these activations.
+    NaN for a class without photos. `mean` and `sd` are of the attribution. `sign` is the sum of the attributions
+    divided by that of their absolute values, from -1 (all for class 0) to 1, and 0 if all are 0; in the last hidden
+    layer, it is the sign of the output weight. `top_photos` maps the rows of the photos with the largest activations
+    above 0 to these activations.
     """
-    values, added = (pd.DataFrame(tensor.numpy()) for tensor in (activations, contributions))
+    values, added = (pd.DataFrame(tensor.numpy()) for tensor in (activations, attributions))
     active = values > 0
     units = pd.DataFrame(
         {
@@ -105,7 +132,7 @@ def unit_statistics(activations: Tensor, contributions: Tensor, labels: Tensor) 
             "active_1": active[labels.numpy() == 1].mean(),
             "mean": added.mean(),
             "sd": added.std(ddof=0),
-            "balance": (added.sum() / added.abs().sum()).fillna(0),
+            "sign": (added.sum() / added.abs().sum()).fillna(0),
             "top_photos": [unit[unit > 0].nlargest(TOP_PHOTOS).to_dict() for _, unit in values.items()],
         }
     )
@@ -132,17 +159,38 @@ def first_weights(classifier: CatDogClassifier, replica: int) -> dict[str, Tenso
     return {"weights": now} | change
 
 
-def page(found: Inspection, record: dict[str, Any], replica: int, options: Mapping[str, Any]) -> str:
-    """Render an inspection, a run's record and the classifier's options as self-contained HTML without scripts."""
+def page(found: dict[int, Inspection], pixels: Tensor, record: dict[str, Any], options: Mapping[str, Any]) -> str:
+    """Render inspections by replica, the one to show first first, as self-contained HTML without scripts."""
     loader = PackageLoader("catdog.inference", ".")
     environment = Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
-    environment.filters |= {"shown": shown, "describe": describe, "diagram": _diagram, "image": _image}
-    net, size = record["replicas"][replica], min(options["image_size"], LARGEST)
-    return environment.get_template("page.html.j2").render(
-        found=found, record=record, net=net, options=options, size=size, small=SMALL, weight_pictures=weight_pictures
-    )
+    environment.filters |= {"shown": shown, "accuracy": percent, "verdict": _verdict, "image": _image}
+    size = min(options["image_size"], LARGEST)
+    environment.globals |= {"weight_pictures": weight_pictures, "overlay": overlay, "small": SMALL, "size": size}
+    drawings = {"diagram": _diagram(options), "curves": _curves(record)}
+    template = environment.get_template("page.html.j2")
+    return template.render(found=found, pixels=pixels, record=record, options=options, **drawings)
+
+
+def _verdict(record: dict[str, Any], replica: dict[str, Any] | None = None) -> str:
+    """State the result of a run, or of one of its replicas."""
+    one = record if replica is None else record | {"test/acc_interval": None} | replica | {"replicas": [replica]}
+    return measured(one) + ("" if beats_baseline(one) else " Read what follows as noise.")
+
+
+def _curves(record: dict[str, Any]) -> str:
+    """Draw the learning curves for narrow screens, one above the other, as the data URL of an SVG."""
+    figure = curves(record)
+    figure.suptitle("")
+    figure.legends[0].remove()
+    figure.set_size_inches(4.6, 7.4)
+    grid = figure.add_gridspec(2, 1)
+    for row, axes in enumerate(figure.axes):
+        axes.set_subplotspec(grid[row])
+    handles, labels = figure.axes[-1].get_legend_handles_labels()
+    figure.legend(handles, [textwrap.fill(label, 50) for label in labels], loc="outside lower center")
+    return _data_url("image/svg+xml", figure.savefig, format="svg", transparent=True)
 
 
 def _diagram(options: Mapping[str, Any]) -> str:
