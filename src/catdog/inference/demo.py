@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 import torch
@@ -44,21 +44,23 @@ class Demo:
     """
 
     def __init__(self, checkpoint: Path, run: FinishedRun | None, folder: Path) -> None:
-        data, self.detector, reason = None, None, "" if run else "the run that it comes from is unknown"
+        self.detector: NoveltyDetector | None = None
+        drawn, reason = False, "" if run else "the run that it comes from is unknown"
         try:
-            data = run and run.data()
-            self.detector = data and NoveltyDetector(data)
+            if run:
+                data = run.data()
+                drawn = isinstance(data.source, SyntheticSource)
+                self.detector = NoveltyDetector(data)
         except InputError as error:
             reason = str(error)
         self.model = Predictor.load(checkpoint)
         self.names = [shown(name) for name in self.model.class_names]
         loader = PackageLoader("catdog.inference", ".")
         templates = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-        self.template: Any = templates.get_template("page.demo.html.j2").module
+        self.template = cast(Any, templates.get_template("page.demo.html.j2").module)
         net = f"{net_title(self.model.classifier.hparams)} · {shown(str(checkpoint))}"
         tested = run if run and run.checkpoint.resolve() == checkpoint.resolve() else None  # a run has two checkpoints
         self.head: str = self.template.head(self.names, net, tested and measured(tested.record), reason)
-        drawn = isinstance(getattr(data, "source", None), SyntheticSource)
         self.paths = [folder / f"drawn {name.replace('s/', ' ')}.png" for name in EXAMPLES.names]
         for index, path in enumerate(self.paths):
             Image.fromarray(EXAMPLES.read(index, self.model.image_size if drawn else EXAMPLE_SIDE)).save(path)
@@ -111,8 +113,7 @@ def page(demo: Demo) -> gr.Blocks:
     with gr.Blocks(title="catdog", analytics_enabled=False, delete_cache=(LIFETIME, LIFETIME)) as blocks:
         gr.HTML(demo.head, elem_classes="catdog", js_on_load=None)
         # Not an image input, which would decode photos differently from training.
-        label = f"Up to {MAX_PHOTOS} photos of up to {MAX_MB} MB"
-        upload = gr.File(label=label, file_count="multiple", height=150)
+        upload = gr.File(label=f"Up to {MAX_PHOTOS} photos of up to {MAX_MB} MB", file_count="multiple", height=150)
         examples = gr.HTML(demo.examples, elem_classes="catdog", js_on_load=demo.template.on_click)
         gallery = gr.HTML(elem_classes="catdog", js_on_load=None)
 

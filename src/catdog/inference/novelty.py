@@ -22,11 +22,8 @@ class NoveltyDetector:
     in four bands, from coarse to fine, and of its energy outside all components: plain pictures have too little of
     everything, noise has too much. Whitened again, their mean square is the Mahalanobis distance, squared, over five.
 
-    Args:
-        data: a run's data module, after `setup`; at most MOST photos of each part are looked at.
-
-    Attributes:
-        false_alarms, tested: test photos that get the warning, and all that were tried.
+    `data` is a run's data module, after `setup`; at most MOST photos of each part are looked at. Of its `tested` test
+    photos, `false_alarms` get the warning.
 
     Raises:
         InputError: there are fewer training photos than BANDS + 1.
@@ -61,5 +58,4 @@ class NoveltyDetector:
 
 def _reduced(pixels: Tensor) -> Tensor:
     """Reduce pictures to float32 (photos, 3 · SIDE²), in chunks, because large ones take memory."""
-    parts = [functional.adaptive_avg_pool2d(to_images(part.float()), SIDE) for part in pixels.split(256)]
-    return torch.cat(parts).flatten(1)
+    return torch.cat([functional.adaptive_avg_pool2d(to_images(p.float()), SIDE) for p in pixels.split(256)]).flatten(1)
