@@ -19,11 +19,9 @@ def main() -> None:
     with one_line_errors():
         check_packages("the demo", "demo", ["gradio"])
         from catdog.inference.demo import serve
-        from catdog.inference.predictor import Predictor
         from catdog.inference.runs import locate
 
-        model = Predictor.load(locate(arguments.checkpoint)[0])
-        serve(model, str(arguments.checkpoint), arguments.port, arguments.open)
+        serve(*locate(arguments.checkpoint), arguments.port, arguments.open)
 
 
 if __name__ == "__main__":

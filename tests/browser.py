@@ -52,10 +52,10 @@ class Page:
         """Return the page's text."""
         return str(self.evaluate("document.body ? document.body.innerText : ''"))
 
-    def upload(self, path: Path) -> None:
-        """Give a file to the page's only file input."""
+    def upload(self, *paths: Path) -> None:
+        """Give files to the page's only file input."""
         place = self.call("Runtime.evaluate", expression="document.querySelector('input[type=file]')")["result"]
-        self.call("DOM.setFileInputFiles", objectId=place["objectId"], files=[str(path.resolve())])
+        self.call("DOM.setFileInputFiles", objectId=place["objectId"], files=[str(path.resolve()) for path in paths])
 
 
 @contextmanager

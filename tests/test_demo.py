@@ -1,5 +1,7 @@
 """The demo page, in this process and as a browser shows it."""
 
+import base64
+import io
 import json
 import os
 import re
@@ -15,36 +17,52 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from browser import browsing
-from catdog.data import to_images
+from catdog.data import SyntheticSource
 from catdog.data.synthetic import draw_photo
-from catdog.inference.demo import MAX_MB, answer, explanation, largest_contributions
-from catdog.inference.predict import predict
-from catdog.inference.predictor import Predictor
-from catdog.inference.runs import locate
-from conftest import RECIPE, ROOT, RunOf, make_classifier
+from catdog.inference.demo import MAX_MB, MAX_PHOTOS, Demo
+from catdog.inference.novelty import NoveltyDetector
+from catdog.inference.predict import Prediction, predict
+from catdog.inference.runs import FinishedRun, locate
+from catdog.names import measured
+from conftest import ROOT, MakeData, RunOf
 
 CHROMIUM = shutil.which("chromium")
 COMMAND = [sys.executable, str(ROOT / "scripts/demo.py")]
 CATS, DOGS = "<b>_cats_</b>", "<img src=x onerror=document.title='bad'>"  # as names of folders can be
+HOSTILE = "<img src=x onerror=document.title=2>${document.title=3}{{value}}.png"  # as names of files can be
 
 
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn photo, twice as wide as high, stored lying on its side."""
     path = tmp_path_factory.mktemp("dropped") / "Bello.png"
-    draw_photo(np.random.default_rng(5), is_dog=True, image_size=80).save(path)
+    drawn = draw_photo(np.random.default_rng(5), is_dog=True, image_size=80).resize((80, 40))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: to be turned clockwise
+    drawn.rotate(90, expand=True).save(path, exif=exif)
     return path
 
 
 @pytest.fixture(scope="module")
-def served(run_of: RunOf, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+def hostile_run(run_of: RunOf, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished run of three nets whose class names are hostile."""
+    folder = tmp_path_factory.mktemp("run") / "three"
+    shutil.copytree(run_of(3), folder)
+    checkpoint = locate(folder)[0]
+    content = torch.load(checkpoint, weights_only=True)
+    content["hyper_parameters"]["class_names"] = [CATS, DOGS]
+    torch.save(content, checkpoint)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(hostile_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """Address of a page of three nets with hostile class names, and the folder of its server's temporary files."""
     folder = tmp_path_factory.mktemp("temporary")
-    content = torch.load(locate(run_of(3))[0], weights_only=True)
-    content["hyper_parameters"]["class_names"] = [CATS, DOGS]
-    torch.save(content, folder / "three.ckpt")
-    command, environment = [*COMMAND, str(folder / "three.ckpt")], os.environ | {"TMPDIR": str(folder)}
+    command, environment = [*COMMAND, str(hostile_run)], os.environ | {"TMPDIR": str(folder)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         match = re.fullmatch(r"http://(127\.0\.0\.1:\d+)/ \(Ctrl-C ends it\)\n", process.stdout.readline())
@@ -54,67 +72,84 @@ def served(run_of: RunOf, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         finally:
             process.terminate()
         assert process.wait(timeout=30) == 0
-    assert [path.name for path in folder.rglob("*") if path.is_file()] == ["three.ckpt"]
+    assert not [path for path in folder.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("replicas", [1, 3])
-def test_the_answer_is_the_classifiers(run_of: RunOf, photo: Path, replicas: int) -> None:
-    model = Predictor.load(locate(run_of(replicas))[0])
-    nets = next(predict(model, [str(photo)], progress=False))
-    dogs, sd = nets.probability, nets.sd
-    assert dogs is not None
-    told, seen, classes, units = answer(model, str(photo))
-    assert (seen.shape, len(units)) == ((16, 16, 3), min(8, 6 * replicas))
-    assert classes == pytest.approx({"cats": 1 - dogs, "dogs": dogs}, abs=1e-6)
-    low, high = min(nets.replicas), max(nets.replicas)
-    spread = f", the mean of 3 nets ({low:.3f} to {high:.3f}, sd {sd or 0:.3f})" * (replicas > 1)
-    assert told == f"Probability of dogs: {dogs:.3f}{spread}"
-    for _, caption in units:
-        assert re.fullmatch(r"(\d+\.\d{3} for (cats|dogs)|no contribution) · net [123], unit [1-6]", caption)
+def test_the_answer_is_the_classifiers(run_of: RunOf, photo: Path, tmp_path: Path, replicas: int) -> None:
+    demo = Demo(*locate(run_of(replicas)), tmp_path)
+    answer, expected = demo.answer(str(photo)), next(predict(demo.model, [str(photo)], progress=False))
+    assert answer["one"].replicas == pytest.approx(expected.replicas, abs=1e-6)
+    assert answer["one"].prediction == expected.prediction
+    sizes = [Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).size for url in answer["pictures"].values()]
+    assert sizes == [(320, 160), (16, 16), (16, 16)]
+    assert (f"mean of 3 nets: {expected.probability:.3f} (" in demo.gallery([photo])) == (replicas == 3)
 
 
-@pytest.mark.parametrize(("hidden", "replicas"), [([], 1), ([], 3), ([5], 3), ([5, 4], 2)])
-def test_contributions_are_parts_of_the_logit(hidden: list[int], replicas: int) -> None:
-    model = Predictor(make_classifier(hidden=hidden, replicas=replicas))
-    pixels = torch.randint(256, (3, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    found, network = largest_contributions(model, pixels, most=100), model.classifier.network
-    assert len(found) == replicas * [*hidden, 1][0]
-    values = [value for _, _, value, _ in found]
-    assert values == sorted(values, key=abs, reverse=True)
-    for replica, unit, _, picture in found:
-        weights = network.input_weights[replica, unit].reshape(3, 8, 8).permute(1, 2, 0)
-        expected = 127.5 + 127.5 * weights / weights.abs().max()
-        torch.testing.assert_close(torch.from_numpy(picture).float(), expected, atol=0.51, rtol=0)
-    if len(hidden) < 2:  # the contributions are all of the logit but its bias
-        biases = network.get_parameter("layers.1.bias").flatten() if hidden else torch.zeros(replicas)
-        logits = network(to_images(pixels[None].float())).flatten()
-        totals = [sum(value for own, _, value, _ in found if own == replica) for replica in range(replicas)]
-        torch.testing.assert_close(torch.tensor(totals) + biases, logits)
+def test_the_page_says_what_is_known_of_the_net(run_of: RunOf, tmp_path: Path) -> None:
+    run = FinishedRun.open(run_of(3))
+    demo = Demo(run.checkpoint, run, tmp_path)
+    assert measured(run.record) in demo.head
+    assert "A warning marks" in demo.head
+    assert str(run.checkpoint) in demo.head
+    shutil.copy(run.checkpoint, tmp_path / "alone.ckpt")
+    other = Demo(tmp_path / "alone.ckpt", locate(tmp_path / "alone.ckpt")[1], tmp_path)
+    assert "How often this net is right is not known" in other.head
+    assert "the run that it comes from is unknown." in other.head
+    assert other.detector is None
 
 
-def test_the_explanation_says_what_the_pictures_leave_out() -> None:
-    for options, left_out in (({}, False), (RECIPE, True)):
-        told = explanation(make_classifier(**options).hparams)
-        assert ["no hidden layer" in told, "HOG" in told, "ten views" in told] == [True, left_out, left_out]
+def test_answers_near_one_half_are_undecided_and_the_gallery_ends(run_of: RunOf, tmp_path: Path) -> None:
+    demo = Demo(*locate(run_of(1)), tmp_path)
+    for dogs, undecided in ((0.39, False), (0.41, True), (0.59, True), (0.61, False)):
+        one = Prediction.of("it.png", [dogs], demo.names)
+        told = demo.template.gallery(demo.names, [{"name": "it", "one": one, "unlike": False, "pictures": {}}], 0, None)
+        assert ("undecided: " in told, "bar muted" in told) == (undecided, undecided)
+    told = demo.gallery(["missing.png"] * (MAX_PHOTOS + 2))
+    assert told.count("cannot be read as a photo: No such file") == MAX_PHOTOS
+    assert "2 more photos were left out" in told
+    assert "<img" not in demo.gallery([HOSTILE])
+
+
+def test_plain_pictures_and_noise_are_unlike_photos(make_data: MakeData) -> None:
+    data = make_data(source=SyntheticSource(count=600))
+    data.setup()
+    detector, photos = NoveltyDetector(data), data.store.pixels[data.test.rows]
+    assert (detector.false_alarms, detector.tested) == (int(detector.unlike(photos).sum()), 60)
+    assert max(detector.false_alarms, int(detector.unlike(photos.flip(2)).sum())) <= 6
+    random = torch.Generator().manual_seed(0)
+    noise = torch.randint(256, photos.shape, generator=random, dtype=torch.uint8)
+    assert detector.unlike(torch.cat([noise[:, :, :1, :1].expand_as(photos), noise])).all()
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_a_browser_shows_the_answer(served: tuple[str, Path], photo: Path, tmp_path: Path) -> None:
+def test_a_browser_shows_the_answers(served: tuple[str, Path], hostile_run: Path, tmp_path: Path) -> None:
     address, folder = served
-    told, _, _, units = answer(Predictor.load(folder / "three.ckpt"), str(photo))
+    demo, run = Demo(*locate(hostile_run), tmp_path), FinishedRun.open(hostile_run)
+    paths = [Path(run.record["config"]["data"]["root"], name) for name in run.data().test.names]
+    known = next(path for path in paths if not demo.answer(str(path))["unlike"])
+    green, hostile = tmp_path / "green.png", tmp_path / HOSTILE
+    Image.new("RGB", (90, 60), "green").save(green)
+    shutil.copy(known, hostile)
     with browsing(str(CHROMIUM), tmp_path / "profile") as page:
         page.call("Page.navigate", url=f"http://{address}")
-        page.wait_for("document.querySelector('input[type=file]') !== null")
+        page.wait_for("document.querySelectorAll('input[type=file], .examples img').length === 7")
         assert f"{CATS} or {DOGS}?" in page.text()
-        page.upload(photo)
-        page.wait_for("document.querySelectorAll('.pixels img').length === 9")
-        assert told.replace("\\", "") in page.text()
-        assert all(caption in page.text() for _, caption in units)
+        page.upload(known, hostile, green, Path(__file__))  # the last is no photo
+        page.wait_for("document.querySelectorAll('article').length === 4")
+        cards = page.evaluate("[...document.querySelectorAll('article')].map(card => card.innerText)")
+        for card, path in zip(cards, (known, hostile, green), strict=False):
+            assert f"{DOGS} {100 * demo.answer(str(path))['one'].probability:.1f} %" in card
+            assert ("Unlike the training photos" in card) == (path == green)
+        assert cards[0].startswith(known.name)
+        assert cards[3].endswith("It cannot be read as a photo: no JPEG, PNG, WEBP, GIF or BMP image.")
+        page.wait_for("[...document.images].every(image => image.naturalWidth > 0)")
+        assert page.evaluate("document.querySelectorAll('article img').length") == 9
+        assert not [path for path in folder.rglob("*") if path.name in (known.name, green.name, "test_demo.py")]
+        page.evaluate("document.querySelector('.examples button:last-child').click()")
+        page.wait_for("document.querySelector('article').innerText.startsWith('drawn dog')")
+        assert re.search(r"\d+ % probable", page.text())
         assert page.evaluate("document.title") == "catdog"
-        assert not list(folder.rglob(photo.name))
-        page.upload(Path(__file__))  # no photo
-        page.wait_for("document.body.innerText.includes('test_demo.py cannot be read as a photo: no JPEG')")
-        assert "Class probability" not in page.text()
         assert len(page.requested) > 5
         assert all(url.startswith((f"http://{address}/", "data:", "blob:")) for url in page.requested)
 
@@ -130,6 +165,7 @@ def ask(address: str, path: str, body: bytes = b"", headers: Any = None) -> tupl
     ("size", "headers", "status"),
     [
         (10, {}, 200),
+        (MAX_MB * 2**19, {}, 200),
         (10, {"Origin": "http://elsewhere.example"}, 403),
         (10, {"Origin": "null"}, 403),
         (MAX_MB * 2**20 + 1, {}, 413),
@@ -139,7 +175,8 @@ def ask(address: str, path: str, body: bytes = b"", headers: Any = None) -> tupl
 def test_small_uploads_of_the_page_alone(served: tuple[str, Path], size: int, headers: Any, status: int) -> None:
     head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="it"\r\n\r\n'
     kind = {"Content-Type": "multipart/form-data; boundary=b"}
-    assert ask(served[0], "/gradio_api/upload", head + bytes(size) + b"\r\n--b--\r\n", kind | headers)[0] == status
+    body = (head + bytes(size) + b"\r\n") * 3 + b"--b--\r\n"
+    assert ask(served[0], "/gradio_api/upload", body, kind | headers)[0] == status
 
 
 def test_no_other_names_and_no_other_files(served: tuple[str, Path], photo: Path) -> None:
@@ -147,7 +184,7 @@ def test_no_other_names_and_no_other_files(served: tuple[str, Path], photo: Path
     for path in ("/", "/config", "/theme.css"):
         assert [ask(address, path, headers={"Host": host})[0] for host in (address, "elsewhere.example")] == [200, 403]
     assert ask(address, f"/gradio_api/file={photo}")[0] == 403
-    call = {"data": [{"path": str(photo), "meta": {"_type": "gradio.FileData"}}], "fn_index": 0, "session_hash": "s"}
+    call = {"data": [[{"path": str(photo), "meta": {"_type": "gradio.FileData"}}]], "fn_index": 0, "session_hash": "s"}
     ask(address, "/gradio_api/queue/join", json.dumps(call).encode(), {"Content-Type": "application/json"})
     assert b'"success":false' in ask(address, "/gradio_api/queue/data?session_hash=s")[1]
     assert photo.exists()
