@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from browser import browsing
 from catdog.data import to_images
-from catdog.inference.attribution import contributions
+from catdog.inference.attribution import attributions
 from catdog.inference.inspect import Inspection, accuracies_without, inspect, inspect_run, page
 from catdog.inference.predictor import Predictor
 from catdog.inference.runs import FinishedRun
@@ -112,7 +112,7 @@ def test_without_biases_the_attributions_of_every_layer_add_up_to_the_logit(seed
     for name, parameter in classifier.named_parameters():
         parameter.data *= not name.endswith("bias")
     images = to_images(255 * torch.rand(20, 3, 3, 3, generator=torch.Generator().manual_seed(seed)))
-    for _, added in contributions(classifier, images):
+    for _, added in attributions(classifier, images):
         torch.testing.assert_close(added.sum(2), classifier.logits(images), rtol=1e-4, atol=1e-5)
 
 

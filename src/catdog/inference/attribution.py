@@ -22,7 +22,7 @@ def activations(network: FullyConnected, images: Tensor) -> list[Tensor]:
     return [*outputs, last(values)]
 
 
-def contributions(classifier: CatDogClassifier, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+def attributions(classifier: CatDogClassifier, images: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Compute each hidden layer's activations and attributions, both float32 (replicas, photos, units).
 
     A unit's attribution is its activation times the derivative of the logit with respect to it. In the last hidden

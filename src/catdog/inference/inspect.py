@@ -18,7 +18,7 @@ from torchvision.transforms.functional import to_pil_image
 from catdog.data import to_images
 from catdog.errors import InputError
 from catdog.files import write_atomically
-from catdog.inference.attribution import contributions, occlusion, overlay
+from catdog.inference.attribution import attributions, occlusion, overlay
 from catdog.inference.predictor import Predictor
 from catdog.inference.runs import FinishedRun
 from catdog.model import CatDogClassifier
@@ -84,7 +84,7 @@ def inspect(
     model: Predictor, replicas: list[int], paths: list[str], pixels: Tensor, labels: Tensor
 ) -> dict[int, Inspection]:
     """Inspect some of the networks on photos, uint8 (photos, 3, image_size, image_size), with labels 0 or 1."""
-    batches = [contributions(model.classifier, to_images(batch.float())) for batch in pixels.split(BATCH)]
+    batches = [attributions(model.classifier, to_images(batch.float())) for batch in pixels.split(BATCH)]
     hidden = [[torch.cat(parts, dim=1) for parts in zip(*layer, strict=True)] for layer in zip(*batches, strict=True)]
     logits, without = model.logits(pixels), accuracies_without(model, pixels, labels)
     found = {}
