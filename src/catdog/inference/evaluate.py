@@ -41,10 +41,7 @@ def evaluate(
 
     `model` is a finished run's folder or a checkpoint; `data` is a folder with two class sub-folders, by default the
     run's test set. `out` is by default a folder `evaluation` in the run's, or beside the checkpoint; its name is
-    extended by that of `data` and that of a checkpoint other than the tested one.
-
-    Raises:
-        InputError: there is no such model, or there are no photos for it.
+    extended by that of `data` and that of a checkpoint other than the tested one. InputError if either is unusable.
     """
     checkpoint, run = locate(model)
     networks = Predictor.load(checkpoint)

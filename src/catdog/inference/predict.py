@@ -58,11 +58,8 @@ class Prediction:
 def predict(model: Predictor, paths: Sequence[str], progress: bool = True) -> Iterator[Prediction]:
     """Yield the prediction for every photo that the paths name, in order, batch by batch.
 
-    Folders are searched at any depth. The prediction for a photo does not depend on the others; memory holds some
-    hundred resized photos. With `progress`, a terminal may show a bar.
-
-    Raises:
-        InputError: a folder has no photo, or cannot be listed.
+    Folders are searched at any depth; InputError if one has no photo, or cannot be listed. The prediction for a photo
+    does not depend on the others; memory holds some hundred resized photos.
     """
     names: list[str] = []
     for path in paths:
@@ -90,10 +87,7 @@ def print_predictions(
     """Print a line for every photo, batch by batch, write the requested files, return the exit status.
 
     `trained` is a finished run's folder, or a checkpoint's file; for `paths` see `predict`. CSV has the COLUMNS, JSON
-    all attributes of every Prediction, and the sheet is a picture: see `draw_sheet`.
-
-    Raises:
-        InputError: there is no such model, or a file cannot be written.
+    all attributes of every Prediction. InputError if there is no such model, or a file cannot be written.
     """
     for path in (csv_file, json_file, sheet_file):  # before predicting
         if path is not None and not path.absolute().parent.is_dir():

@@ -26,11 +26,7 @@ class FinishedRun:
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
-        """Open the run in a folder, or with "latest" the newest finished run below RUNS.
-
-        Raises:
-            InputError: no run has finished there.
-        """
+        """Open a finished run by its folder, or "latest", the newest one below RUNS; InputError if there is none."""
         finished = finished_runs() if str(folder) == LATEST else []
         folder = next(iter(finished), Path(folder))
         record = read_json(folder / METRICS) or {}
@@ -49,11 +45,7 @@ class FinishedRun:
         return self.folder / "checkpoints" / f"{self.record['config']['test_weights']}.ckpt"
 
     def data(self) -> CatDogDataModule:
-        """Build the run's data module, with the same split: `data.test` is its test set.
-
-        Raises:
-            InputError: the record names sources other than catdog's, or the photos are gone or have changed.
-        """
+        """Build the run's data module, with its split; InputError for other sources, or if the photos have changed."""
         try:
             data = build_data(self.record["config"]["data"])
         except (KeyError, TypeError, ValueError) as error:
@@ -72,11 +64,7 @@ def finished_runs() -> list[Path]:
 
 
 def locate(path: str | Path) -> tuple[Path, FinishedRun | None]:
-    """Resolve a checkpoint file or a finished run's folder to a checkpoint, and to the run that wrote it, if any.
-
-    Raises:
-        InputError: `path` is neither a file's name nor a folder in which a run has finished.
-    """
+    """Find the checkpoint of a finished run's folder, or the run in whose folder a checkpoint's file lies, if any."""
     if Path(path).suffix != ".ckpt" and not Path(path).is_file():
         run = FinishedRun.open(path)
         return run.checkpoint, run
@@ -89,9 +77,7 @@ def locate(path: str | Path) -> tuple[Path, FinishedRun | None]:
 def build_data(config: dict[str, Any]) -> CatDogDataModule:
     """Build the data module that a record describes, from plain arguments; no name in it is imported.
 
-    Raises:
-        InputError: it names a class other than catdog's data module and sources, or its photos are missing.
-        KeyError, TypeError, ValueError: its arguments are not theirs.
+    InputError, KeyError, TypeError or ValueError if it names another class or argument, or its photos are missing.
     """
     arguments = dict(config)
     options = dict(arguments.pop("source"))

@@ -21,11 +21,7 @@ class Whitening(nn.Module):
     A component of variance v is divided by √(v + ε), where ε is `epsilon` times the mean variance of the inputs;
     Hyvärinen, Hurri & Hoyer (2009), Natural Image Statistics, chapter 5. Gradient descent learns along components of
     large variance first. In photos these are brightness and its gradients; whitening equalizes the variances.
-
-    Args:
-        inputs: values per photo.
-        components: number of components kept, by decreasing variance.
-        epsilon: regularization, relative to the mean variance.
+    Of the `inputs` values per photo, `components` components are kept, by decreasing variance.
     """
 
     weight: Tensor  # float32 (components, inputs), 0 until fitted
