@@ -89,7 +89,8 @@ def forward(X: ArrayLike, parameters: Layers, activation: str = "relu") -> tuple
     """Compute the logits (1, m) from X (features, m), and a cache per layer; `activation` is the hidden layers'."""
     if not parameters:
         raise ValueError("parameters: got an empty list; allowed is one (W, b) or more, such as `fit` leaves")
-    A, caches = np.asarray_chkfinite(X, dtype=np.float64), []
+    A = np.asarray_chkfinite(X, dtype=np.float64)
+    caches: list[Cache] = []
     for W, b in parameters:
         A, cache = layer_forward(A, W, b, activation if len(caches) < len(parameters) - 1 else "identity")
         caches.append(cache)

@@ -32,9 +32,6 @@ class CatDogDataModule(LightningDataModule):
         augment: True to augment the training photos; see `random_views`.
         max_unreadable: largest fraction of photos that may be unreadable.
         cache_dir: folder of the pixel stores.
-
-    Attributes:
-        train, val, test: the parts of the split, after `setup`.
     """
 
     def __init__(
@@ -91,7 +88,7 @@ class CatDogDataModule(LightningDataModule):
         _ = self.store
 
     def setup(self, stage: str | None = None) -> None:
-        """Split the photos, and select the training set; InputError if too few photos are readable for either."""
+        """Set the parts `train`, `val` and `test` of the split; InputError if too few photos are readable or left."""
         if hasattr(self, "train"):  # Trainer calls this for fit, test and predict
             return
         photos, unreadable = len(self.store.names), self.store.unreadable

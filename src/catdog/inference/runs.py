@@ -14,7 +14,6 @@ SOURCES: dict[str, Any] = {f"catdog.data.{kind.__name__}": kind for kind in KIND
 UNPACKED = {MicrosoftSource: "PetImages", OxfordPetsSource: "images"}  # sub-folder of a downloaded archive's photos
 RUNS = ("outputs/runs", "outputs/studies")
 LATEST = "latest"  # stands for the newest finished run
-LISTED = 5  # runs in an error message
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class FinishedRun:
         weights = config.get("test_weights") if isinstance(config, dict) else None
         if weights not in ("best", "last") or not record.get("replicas"):
             reason = f"its {METRICS} is missing, or no record of catdog's"
-            others = "".join(f"\n  {other}" for other in finished_runs()[:LISTED])
+            others = "".join(f"\n  {other}" for other in finished_runs()[:5])
             hint = f"; the last ones, of which {LATEST!r} names the first:{others}" if others else ""
             raise InputError(f"{str(folder)!r} holds no finished run: {reason}{hint}")
         return cls(folder, record)
