@@ -12,7 +12,6 @@ from catdog.training.run_folder import IDENTITY
 KINDS = (FolderSource, MicrosoftSource, OxfordPetsSource, SyntheticSource)
 SOURCES: dict[str, Any] = {f"catdog.data.{kind.__name__}": kind for kind in KINDS}
 UNPACKED = {MicrosoftSource: "PetImages", OxfordPetsSource: "images"}  # sub-folder of a downloaded archive's photos
-RUNS = ("outputs/runs", "outputs/studies")
 LATEST = "latest"  # stands for the newest finished run
 
 
@@ -25,7 +24,7 @@ class FinishedRun:
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
-        """Open a finished run by its folder, or "latest", the newest one below RUNS; InputError if there is none."""
+        """Open a finished run by its folder, or "latest", the newest one in outputs/; InputError if there is none."""
         finished = finished_runs() if str(folder) == LATEST else []
         folder = next(iter(finished), Path(folder))
         record = read_json(folder / METRICS) or {}
@@ -57,8 +56,8 @@ class FinishedRun:
 
 
 def finished_runs() -> list[Path]:
-    """List the folders of the finished runs below RUNS, the newest first."""
-    records = [path for folder in RUNS for path in Path(folder).rglob(METRICS)]
+    """List the folders of all finished runs and of those of studies, the newest first."""
+    records = [path for folder in ("outputs/runs", "outputs/studies") for path in Path(folder).rglob(METRICS)]
     return [path.parent for path in sorted(records, key=lambda path: path.stat().st_mtime, reverse=True)]
 
 

@@ -19,7 +19,6 @@ from catdog.model.metrics import build_metrics, compute_metrics, cross_entropy, 
 from catdog.model.network import FullyConnected
 
 Batch = tuple[Tensor, Tensor]  # images, labels
-CROP = 0.9  # side of a test-time crop, as a fraction of the image's side
 OPTIMIZERS = sorted(  # without SparseAdam, which needs sparse gradients
     {name for name, value in vars(torch.optim).items() if isinstance(value, type)} - {"Optimizer", "SparseAdam"}
 )
@@ -84,7 +83,7 @@ class CatDogClassifier(LightningModule):
         """Compute the logits of class 1, (replicas, batch), with test-time augmentation if it is on."""
         if not self.hparams["test_time_augmentation"]:
             return self.network(images)
-        crops = ten_crop(images, [round(CROP * images.shape[3])] * 2)
+        crops = ten_crop(images, [round(0.9 * images.shape[3])] * 2)
         views = [functional.interpolate(crop, images.shape[2:], mode="bilinear") for crop in crops]
         return mean_logits(torch.stack([self.network(view) for view in views]), dim=0)
 
