@@ -22,14 +22,12 @@ def main() -> None:
     parser.add_argument("model", metavar="RUN|CHECKPOINT", help="a finished run's folder, or a checkpoint's file")
     parser.add_argument("photos", metavar="PHOTO|FOLDER", nargs="+", help="a folder is searched at any depth")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write all predictions there, as CSV")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all predictions there, as JSON")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw the first 100 photos there, .png or .jpg")
     arguments = parser.parse_args()
     with one_line_errors():
         from catdog.inference import predict  # here, because --help need not wait for PyTorch
 
-        files = arguments.csv, arguments.json, arguments.sheet
-        status = predict.print_predictions(arguments.model, arguments.photos, *files)
+        status = predict.print_predictions(arguments.model, arguments.photos, arguments.csv, arguments.sheet)
     sys.exit(status)
 
 

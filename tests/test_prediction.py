@@ -1,6 +1,5 @@
 import csv
 import io
-import json
 import re
 import subprocess
 import sys
@@ -32,7 +31,7 @@ def told(
     capsys: pytest.CaptureFixture[str], model: Path, paths: Sequence[object], folder: Path | None = None
 ) -> tuple[int, list[str], list[str]]:
     """Exit status, lines on standard output and on standard error; files in a folder, if one is given."""
-    files = [folder / name if folder else None for name in ("p.csv", "p.json", "p.png")]
+    files = [folder / name if folder else None for name in ("p.csv", "p.png")]
     status = print_predictions(model, [str(path) for path in paths], *files)
     captured = capsys.readouterr()
     return status, captured.out.splitlines(), captured.err.splitlines()
@@ -121,16 +120,16 @@ def test_replicas_are_averaged_and_their_spread_is_told(
 ) -> None:
     photo = draw(tmp_path / "photo.png")
     _, lines, _ = told(capsys, run_of(3), [photo], tmp_path)
-    content = json.loads((tmp_path / "p.json").read_text())
-    (entry,) = content["photos"]
-    assert (content["class_names"], content["seeds"]) == (["cats", "dogs"], [0, 1, 2])
-    assert entry["probability"] == pytest.approx(np.mean(entry["replicas"]))
+    (one,) = predict(Predictor.load(run_of(3) / "checkpoints/last.ckpt"), [str(photo)])
+    assert one.probability == pytest.approx(np.mean(one.replicas))
     assert lines[0].split() == ["prediction", "confidence", "sd", "path"]
-    assert entry["undecided"] == (entry["confidence"] < 0.6)
-    name = entry["prediction"] + "(undecided)" * entry["undecided"]
-    assert lines[1].split() == [name, f"{entry['confidence']:.3f}", f"{entry['sd']:.3f}", str(photo)]
+    assert one.confidence is not None
+    assert one.undecided == (one.confidence < 0.6)
+    assert lines[1].split() == [
+        f"{one.prediction}{'(undecided)' * one.undecided}", f"{one.confidence:.3f}", f"{one.sd:.3f}", str(photo)
+    ]  # fmt: skip
     (row,) = csv.DictReader((tmp_path / "p.csv").read_text().splitlines())
-    assert row == {name: "" if entry[name] is None else str(entry[name]) for name in COLUMNS}
+    assert row == {name: "" if getattr(one, name) is None else str(getattr(one, name)) for name in COLUMNS}
 
 
 def test_names_of_any_bytes_come_through(run_of: RunOf, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,8 +139,6 @@ def test_names_of_any_bytes_come_through(run_of: RunOf, tmp_path: Path, capsys: 
     assert (status, len(lines)) == (0, 1 + len(names))
     with open(tmp_path / "p.csv", newline="", errors="surrogateescape") as file:
         assert sorted(row["path"] for row in csv.DictReader(file)) == sorted(paths)
-    content = json.loads((tmp_path / "p.json").read_text())
-    assert sorted(entry["path"] for entry in content["photos"]) == sorted(paths)
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1), min_size=1))
@@ -180,9 +177,9 @@ def test_a_sheet_shows_the_first_photos_upright_as_squares(tmp_path: Path, monke
 
 def test_files_that_cannot_be_written_are_refused_before_the_work(tmp_path: Path) -> None:
     for files, sentence in (
-        ((tmp_path / "nowhere/p.csv", None, None), r"there is no folder '.*nowhere'"),
-        ((None, Path("/dev/null"), None), r"'/dev/null' cannot be written: it is there and no regular file"),
-        ((None, None, tmp_path / "sheet.txt"), r"must end in .jpeg, .jpg, .png, got '.*sheet.txt'"),
+        ((tmp_path / "nowhere/p.csv", None), r"there is no folder '.*nowhere'"),
+        ((Path("/dev/null"), None), r"'/dev/null' cannot be written: it is there and no regular file"),
+        ((None, tmp_path / "sheet.txt"), r"must end in .jpeg, .jpg, .png, got '.*sheet.txt'"),
     ):
         with pytest.raises(InputError, match=sentence):
             print_predictions("no model is looked for", [], *files)

@@ -1,15 +1,9 @@
 """Fully connected network in NumPy, with forward and backward propagation written by hand, without autograd.
 
-Conventions (`docs/from-scratch.md` derives the formulas):
-
-- A photo is a column: `X` and every `Z` and `A` are float64 (units, m) for m photos; labels and logits are (1, m).
-- A layer of n units after a layer of n_prev units has weights `W` (n, n_prev) and a bias `b` (n, 1). `parameters` lists
-  (W, b) of every layer, `gradients` lists (dW, db).
-- `dZ` and `dA` are derivatives of each photo's loss, one column per photo; `dW` and `db` are derivatives of the batch's
-  mean loss. The mean's 1/m therefore appears only in `linear_backward`, which sums over photos.
-- No function changes its arguments. Invalid arguments raise a ValueError.
-
-`train_step` puts the functions together.
+`docs/from-scratch.md` derives the formulas. A photo is a column: `X` and every `Z` and `A` are float64 (units, m) for m
+photos; labels and logits are (1, m). A layer of n units after one of n_prev units has weights `W` (n, n_prev) and a
+bias `b` (n, 1). `dZ` and `dA` are derivatives of each photo's loss, `dW` and `db` of the batch's mean loss, so its
+1/m appears only in `linear_backward`. No function changes its arguments. Invalid arguments raise a ValueError.
 """
 
 from collections.abc import Callable, Sequence
@@ -113,10 +107,7 @@ def backward(dlogits: Floats, caches: Sequence[Cache]) -> Layers:
 
 
 def bce(logits: Floats, labels: ArrayLike) -> float:
-    """Compute the mean over photos of -y·log σ(z) - (1 - y)·log(1 - σ(z)), for logits z and labels y.
-
-    It is evaluated as max(z, 0) - z·y + log(1 + exp(-|z|)), which is equal and never overflows.
-    """
+    """Compute the mean cross-entropy over photos, as max(z, 0) - z·y + log(1 + exp(-|z|)), which never overflows."""
     y = _check_labels(labels, np.shape(logits))
     return float(np.mean(np.maximum(logits, 0.0) - logits * y + np.log1p(np.exp(-np.abs(logits)))))
 
@@ -128,16 +119,12 @@ def bce_backward(logits: Floats, labels: ArrayLike) -> Floats:
 
 def sgd_update(parameters: Layers, gradients: Layers, lr: float) -> Layers:
     """Compute W - lr·dW and b - lr·db of every layer, as new arrays."""
-    shapes = [[(W.shape, b.shape) for W, b in layers] for layers in (gradients, parameters)]
-    _check("the shapes of gradients", *shapes)
+    _check("the shapes of gradients", *([(W.shape, b.shape) for W, b in layers] for layers in (gradients, parameters)))
     return [(W - lr * dW, b - lr * db) for (W, b), (dW, db) in zip(parameters, gradients, strict=True)]
 
 
 def initial_parameters(widths: Sequence[int], rng: np.random.Generator) -> Layers:
-    """Draw (W, b) of every layer uniformly from ±1/√n_prev, as `nn.Linear` does; `widths` run from input to output.
-
-    Random values break the symmetry: equal units would get equal gradients and stay equal.
-    """
+    """Draw (W, b) of every layer uniformly from ±1/√n_prev, as `nn.Linear` does; `widths` run from input to output."""
     limits = [(n, n_prev, n_prev**-0.5) for n_prev, n in pairwise(widths)]
     return [(rng.uniform(-r, r, (n, n_prev)), rng.uniform(-r, r, (n, 1))) for n, n_prev, r in limits]
 

@@ -79,10 +79,7 @@ def _epoch(row: dict[str, Any], history: History) -> float:
 
 
 def weight_pictures(weights: Tensor, image_size: int) -> Tensor:
-    """Map weights, float32 (units, 3 · image_size²), to images, (units, 3, image_size, image_size) in [0, 1].
-
-    Grey is a weight of 0; each unit is scaled by its largest absolute weight.
-    """
+    """Map weights (units, 3 · image_size²) to images in [0, 1]: grey is 0, black or white a unit's largest weight."""
     largest = weights.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
     return (0.5 + 0.5 * weights / largest).reshape(-1, 3, image_size, image_size)
 

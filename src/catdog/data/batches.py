@@ -40,10 +40,7 @@ class PhotoLoader:
             yield self._scale(pixels), labels.to(self.device)
 
     def _scale(self, pixels: Tensor) -> Tensor:
-        """Scale a batch; on the CPU, reuse the last batch's buffer unless a tensor still refers to it.
-
-        A new buffer per batch would fragment the heap, by gigabytes with many photos.
-        """
+        """Scale a batch; on the CPU in one buffer for all, as new ones would fragment the heap by gigabytes."""
         if self.device.type != "cpu":
             return to_images(pixels.to(self.device).float())
         if sys.getrefcount(self._buffer) > 2:  # the attribute and this call's argument; a tensor adds one

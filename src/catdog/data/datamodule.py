@@ -32,9 +32,6 @@ class CatDogDataModule(LightningDataModule):
         augment: True to augment the training photos; see `random_views`.
         max_unreadable: largest fraction of photos that may be unreadable.
         cache_dir: folder of the pixel stores.
-
-    Attributes:
-        train, val, test: the parts of the split, after `setup`.
     """
 
     def __init__(
@@ -71,10 +68,9 @@ class CatDogDataModule(LightningDataModule):
         elif root is not None:
             raise InputError(f"data.root={root} is for sources that read a folder, such as data=folder")
         self.source, self.class_names = source, source.class_names
-        self.image_size, self.batch_size = image_size, batch_size
-        self.split_seed, self.fold, self.train_photos, self.train_set = split_seed, fold, train_photos, train_set
-        self.shuffle_seed, self.augment = shuffle_seed, augment
-        self.max_unreadable, self.cache_dir = max_unreadable, cache_dir
+        self.image_size, self.batch_size, self.split_seed, self.fold = image_size, batch_size, split_seed, fold
+        self.train_photos, self.train_set, self.shuffle_seed = train_photos, train_set, shuffle_seed
+        self.augment, self.max_unreadable, self.cache_dir = augment, max_unreadable, cache_dir
         self._stores: dict[torch.device, PixelStore] = {}
 
     @cached_property
@@ -92,12 +88,7 @@ class CatDogDataModule(LightningDataModule):
         _ = self.store
 
     def setup(self, stage: str | None = None) -> None:
-        """Split the photos, and select the training set.
-
-        Raises:
-            InputError: too many photos are unreadable, or too few are left to split.
-            TooFewPhotosError: the training set does not exist.
-        """
+        """Set the parts `train`, `val` and `test` of the split; InputError if too few photos are readable or left."""
         if hasattr(self, "train"):  # Trainer calls this for fit, test and predict
             return
         photos, unreadable = len(self.store.names), self.store.unreadable

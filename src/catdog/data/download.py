@@ -45,8 +45,8 @@ MICROSOFT_PHOTOS = Archive(
 class OxfordPetsSource(FileSource):
     """Oxford-IIIT Pet photos, labelled like torchvision's `OxfordIIITPet(target_types="binary-category")`.
 
-    The published trainval and test lists are merged. torchvision's class reads the same folders, but returns labels
-    only together with decoded photos. `images` and `annotations` are downloaded into `root` if missing; see `obtain`.
+    The published trainval and test lists are merged. Photos and lists are downloaded into `root` if missing; see
+    `obtain`. torchvision's class returns labels only together with decoded photos.
     """
 
     def __init__(self, root: str | Path, images: Archive = OXFORD_IMAGES, labels: Archive = OXFORD_LABELS) -> None:
@@ -59,10 +59,7 @@ class OxfordPetsSource(FileSource):
 
 
 class MicrosoftSource(FolderSource):
-    """Microsoft's 25,000 photos, known from the Asirra captcha and Kaggle's Dogs vs. Cats.
-
-    The folder `PetImages` is downloaded into `root` if missing; see `obtain`.
-    """
+    """Microsoft's 25,000 photos, known from Kaggle's Dogs vs. Cats; downloaded into `root` if missing, see `obtain`."""
 
     def __init__(self, root: str | Path, photos: Archive = MICROSOFT_PHOTOS) -> None:
         super().__init__(obtain((photos,), root) / photos.folder)

@@ -47,9 +47,7 @@ class PhotoSource(Protocol):
     def read(self, index: int, image_size: int) -> NDArray[np.uint8]:
         """Decode photo `index` to RGB, uint8 (image_size, image_size, 3).
 
-        Raises:
-            UnreadablePhotoError: the photo cannot be decoded.
-            InputError: the machine is out of memory or file handles, or its network storage failed.
+        UnreadablePhotoError if it cannot be decoded; InputError if that is the machine's fault, not the photo's.
         """
 
 

@@ -10,9 +10,6 @@ from catdog.data.store import PixelStore
 from catdog.errors import InputError, TooFewPhotosError
 from catdog.names import shown
 
-MAX_CLASS_SHARE = 0.6  # of all photos, without a warning
-MIN_CLASS_PHOTOS = 10  # in each part of the split, without a warning
-
 
 @dataclass(frozen=True)
 class Part:
@@ -81,18 +78,16 @@ def find_originals(photos: Sequence[Hashable]) -> Tensor:
 
 
 def data_warnings(store: PixelStore, class_names: Sequence[str], parts: Sequence[Part]) -> Iterator[str]:
-    """Yield one sentence for each of: class imbalance, duplicates, too few photos; `parts` are train, val, test."""
+    """Yield a sentence on each of imbalance, duplicates, and parts (train, val, test) with few photos of a class."""
 
     def listed(counts: Sequence[int]) -> str:
         return " and ".join(f"{count:,} {shown(name)}" for count, name in zip(counts, class_names, strict=True))
 
     counts = [[int((part.labels == label).sum()) for label in (0, 1)] for part in parts]
     both = [sum(column) for column in zip(*counts, strict=True)]
-    if (share := max(both) / sum(both)) > MAX_CLASS_SHARE:
-        yield (
-            f"imbalance: {listed(both)}; always naming {shown(class_names[both.index(max(both))])} is right for "
-            f"{share:.1%}, so compare accuracies with that and not with 50 %"
-        )
+    if (share := max(both) / sum(both)) > 0.6:
+        larger = shown(class_names[both.index(max(both))])
+        yield f"imbalance: {listed(both)}; always naming {larger} is right for {share:.1%}, so compare with that"
     originals = find_originals(store.digests)
     if copies := int((originals != torch.arange(len(originals))).sum()):
         mislabelled = int((store.labels != store.labels[originals]).sum())
@@ -101,5 +96,5 @@ def data_warnings(store: PixelStore, class_names: Sequence[str], parts: Sequence
             "with the other class's label"
         )
     named = zip(("train", "val", "test"), counts, strict=True)
-    if small := [f"{name} has {listed(pair)}" for name, pair in named if min(pair) < MIN_CLASS_PHOTOS]:
+    if small := [f"{name} has {listed(pair)}" for name, pair in named if min(pair) < 10]:
         yield f"near-empty: {'; '.join(small)}; what so few photos measure is mostly chance"

@@ -49,10 +49,7 @@ class PixelStore:
 
     @classmethod
     def of(cls, source: PhotoSource, image_size: int, cache_dir: str | Path) -> "PixelStore":
-        """Open the store of these photos in `cache_dir`; build it if it is missing or damaged.
-
-        Raises InputError if the store cannot be written, or photos change while they are decoded.
-        """
+        """Open the store of these photos, or build it; InputError if it cannot be written, or they change meanwhile."""
         folder = Path(cache_dir) / store_key(source, image_size)
         with suppress(OSError, ValueError):  # it is missing or damaged
             return cls(folder, source)
@@ -113,10 +110,7 @@ def _build(source: PhotoSource, image_size: int, folder: Path) -> None:
 
 
 def read_all(source: PhotoSource, image_size: int, progress: bool = True) -> Iterator[Decoded]:
-    """Decode all photos with several threads; yield the pixels, or the error, of each in order.
-
-    `progress` shows a progress bar on a terminal.
-    """
+    """Decode all photos with several threads; yield the pixels, or the error, of each in order."""
 
     def read(position: int) -> Decoded:
         try:

@@ -30,7 +30,6 @@ class Sample(NamedTuple):
     store: PixelStore
     rows: Tensor  # of the photos that are evaluated, int64 (photos,)
     labels: Tensor  # 0 or 1, by the checkpoint's classes, float32 (photos,)
-    class_of: dict[str, str]  # the folder's class names → the checkpoint's, where they differ
     run_data: CatDogDataModule | None  # photos of the checkpoint's run, if they are still there
 
 
@@ -41,10 +40,7 @@ def evaluate(
 
     `model` is a finished run's folder or a checkpoint; `data` is a folder with two class sub-folders, by default the
     run's test set. `out` is by default a folder `evaluation` in the run's, or beside the checkpoint; its name is
-    extended by that of `data` and that of a checkpoint other than the tested one.
-
-    Raises:
-        InputError: there is no such model, or there are no photos for it.
+    extended by that of `data` and that of a checkpoint other than the tested one. InputError if either is unusable.
     """
     checkpoint, run = locate(model)
     networks = Predictor.load(checkpoint)
@@ -55,8 +51,7 @@ def evaluate(
     else:
         raise InputError(f"{str(checkpoint)!r} lies in no finished run's folder; name photos with --data FOLDER")
     logits = networks.logits(sample.store.pixels[sample.rows]).double()
-    measures = measure_all(logits, sample.labels, networks.classifier.seeds)
-    record = _describe(checkpoint, networks, sample) | measures
+    record = _describe(checkpoint, networks, sample) | measure_all(logits, sample.labels, networks.classifier.seeds)
     names = ["evaluation"] + [checkpoint.stem] * (run is None or not checkpoint.samefile(run.checkpoint))
     names += [] if data is None else [Path(data).resolve().name]
     folder = Path(out) if out is not None else (run.folder if run else checkpoint.parent) / "-".join(names)
@@ -74,8 +69,7 @@ def _test_part(networks: Predictor, run: FinishedRun) -> Sample:
     data = run.data()
     if (networks.image_size, networks.class_names) != (data.image_size, tuple(data.class_names)):
         raise InputError(f"the checkpoint is not of the run in {str(run.folder)!r}; name photos with --data FOLDER")
-    origin = f"the test set of '{run.folder}'"
-    return Sample(origin, data.source, data.store, data.test.rows, data.test.labels, {}, data)
+    return Sample(f"the test set of '{run.folder}'", data.source, data.store, data.test.rows, data.test.labels, data)
 
 
 def _folder(networks: Predictor, data: str | Path, run: FinishedRun | None) -> Sample:
@@ -84,10 +78,10 @@ def _folder(networks: Predictor, data: str | Path, run: FinishedRun | None) -> S
         source = FolderSource(data)
     except InputError as error:
         raise InputError(str(error).replace("data.root", "--data", 1)) from error
-    known = {name.casefold().removesuffix("s"): name for name in networks.class_names}
-    class_of = {name: known.get(name.casefold().removesuffix("s"), "") for name in source.class_names}
-    if set(class_of.values()) != set(networks.class_names):
-        wrong, right = (" and ".join(map(repr, names)) for names in (source.class_names, networks.class_names))
+    both = source.class_names, networks.class_names
+    found, known = ([name.casefold().removesuffix("s") for name in names] for names in both)
+    if sorted(found) != sorted(known):
+        wrong, right = (" and ".join(map(repr, names)) for names in both)
         raise InputError(f"--data: its class folders {wrong} are not the checkpoint's classes {right}; rename them")
     run_data, cache_dir = None, "outputs/cache"
     if run is not None:
@@ -99,31 +93,25 @@ def _folder(networks: Predictor, data: str | Path, run: FinishedRun | None) -> S
         name, reason = next(iter(store.unreadable.items()))
         raise InputError(f"--data: none of {len(store.names)} photos can be read; the first is {name!r} ({reason})")
     rows = torch.tensor([row for row, name in enumerate(store.names) if name not in store.unreadable])
-    swapped = class_of[source.class_names[0]] != networks.class_names[0]
-    labels = 1 - store.labels[rows] if swapped else store.labels[rows]
-    renamed = {old: new for old, new in class_of.items() if old != new}
-    return Sample(f"'{data}'", source, store, rows, labels, renamed, run_data)
+    labels = store.labels[rows] if found == known else 1 - store.labels[rows]
+    return Sample(f"'{data}'", source, store, rows, labels, run_data)
 
 
 def _describe(checkpoint: Path, networks: Predictor, sample: Sample) -> dict[str, Any]:
     """Describe checkpoint, photos and environment, as JSON values."""
     count, ones = len(sample.labels), int(sample.labels.sum())
-    net, trained_on = net_title(networks.classifier.hparams), None
+    trained_on = None
     if (data := sample.run_data) is not None:
         seen = {data.store.digests[row] for part in (data.train, data.val) for row in part.rows.tolist()}
         trained_on = sum(sample.store.digests[row] in seen for row in sample.rows.tolist())
     return {
-        "title": f"{net}, {checkpoint.name}, {count:,} photo{'s' * (count != 1)} of {sample.origin}",
+        "title": f"{net_title(networks.classifier.hparams)}, {checkpoint.name}, {count:,} photos of {sample.origin}",
         "checkpoint": str(checkpoint),
         "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-        "hidden": list(networks.classifier.hparams["hidden"]),
-        "image_size": networks.image_size,
         "class_names": list(networks.class_names),
         "photos": {
-            "origin": sample.origin,
             "count": count,
             "of_class": dict(zip(networks.class_names, (count - ones, ones), strict=True)),
-            "class_of": sample.class_of,
             "trained_on": trained_on,
             "unreadable": sample.store.unreadable,
         },
@@ -135,7 +123,7 @@ def summarize(record: dict[str, Any]) -> str:
     """Format the content of evaluation.json for a terminal."""
     photos, names = record["photos"], [shown(name) for name in record["class_names"]]
     counts = list(photos["of_class"].values())
-    lines = [record["title"], *(f"  folder {shown(a)} is class {shown(b)}" for a, b in photos["class_of"].items())]
+    lines = [record["title"]]
     if photos["unreadable"]:
         lines.append(f"  {len(photos['unreadable']):,} unreadable photos are left out; evaluation.json lists them")
     if photos["trained_on"]:

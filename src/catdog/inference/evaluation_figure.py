@@ -18,7 +18,6 @@ from catdog.plots import TRAIN_COLOR, VAL_COLOR
 from catdog.statistics import wilson_interval
 
 LONGEST_NAME = 18  # characters of a class name; longer ones are cut
-LONGEST_LINE = 110  # characters per line of the title
 STRIP = -0.2  # lower end of the calibration panel, whose counts lie below 0
 
 
@@ -34,7 +33,7 @@ def draw_evaluation(record: Mapping[str, Any], logits: Tensor, labels: Tensor) -
     names = [shown(name) for name in record["class_names"]]
     names = [name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in names]
     figure = Figure(figsize=(11, 10), layout="constrained")
-    figure.suptitle(f"{textwrap.fill(record['title'], LONGEST_LINE)}\n{headline}", fontsize=11)
+    figure.suptitle(f"{textwrap.fill(record['title'], width=110)}\n{headline}", fontsize=11)
     (confusion, roc), (precision, calibration) = figure.subplots(2, 2)
     probabilities, one = mean_logits(logits, dim=0).sigmoid(), ensemble or record["nets"][0]
     _confusion(confusion, np.array(one["confusion_matrix"]), names)

@@ -1,7 +1,6 @@
 """Export: one ONNX file that predicts without catdog, checked against its checkpoint before it is written."""
 
 import json
-from importlib.metadata import version
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -16,40 +15,43 @@ from catdog.inference.predictor import Predictor
 
 SUFFIX = ".onnx"
 TOLERANCE = 1e-5  # between the probabilities of the file and of the checkpoint
-BATCHES = (1, 2, 3, 64)  # sizes of the batches of random pixels that the file is checked on
-OPSET = 20  # the first whose image sampling is PyTorch's
 
 
 def export(checkpoint: Path, path: Path | None = None) -> str:
     """Export a checkpoint's networks to one file, if its probabilities match the checkpoint's within TOLERANCE.
 
     By default the file goes beside the checkpoint. Returns text for the terminal: the file's size, the result of the
-    check, and example code.
-
-    Raises:
-        InputError: the checkpoint cannot be used, a package is missing, or the file is wrong.
+    check, and example code. InputError if the checkpoint cannot be used, a package is missing, or the file is wrong.
     """
     check_packages("the export", "export", ("onnx", "onnxruntime", "onnxscript"))
     path = path or checkpoint.with_suffix(SUFFIX)
     if path.suffix != SUFFIX:  # protects checkpoints and photos from being overwritten
         raise InputError(f"--out must end in {SUFFIX}, got {str(path)!r}")
     model = Predictor.load(checkpoint)
-    example = usage(path.name, model.image_size, model.class_names[1])
+    example, size = usage(path.name, model.image_size, model.class_names[1]), model.image_size
+    details = {
+        "class_names": json.dumps(model.class_names),  # of probabilities below and above 0.5
+        "image_size": str(size),
+        "resizing": "turned upright as EXIF says, then to RGB with what is transparent on white, then squeezed "
+        f"to {size}×{size}, antialiased bilinear as Pillow's Image.resize(({size}, {size}), Image.BILINEAR)",
+        "replicas": str(len(model.classifier.seeds)),
+        "checkpoint": checkpoint.name.encode("utf-8", "backslashreplace").decode(),  # protobuf takes only UTF-8
+        "example": example,
+    }
     try:
-        content = serialize(model, _details(model, checkpoint) | {"example": example})
+        content = serialize(model, details)
     except Exception as error:  # PyTorch's exporter raises many kinds
         raise InputError(f"ONNX cannot express these networks ({type(error).__name__})") from error
-    rng, shape = np.random.default_rng(0), (3, model.image_size, model.image_size)
-    batches = [rng.integers(0, 256, (photos, *shape), dtype=np.uint8) for photos in BATCHES]
-    expected = model.logits(torch.from_numpy(np.concatenate(batches))).sigmoid().mean(0).numpy()
-    found = np.concatenate([run(content, pixels) for pixels in batches])
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 3, size, size), dtype=np.uint8)
+    expected = model.logits(torch.from_numpy(pixels)).sigmoid().mean(0).numpy()
+    found = np.concatenate([run(content, batch) for batch in np.split(pixels, [1, 3, 6])])  # of 1, 2, 3 and 64 photos
     difference = float(np.abs(found - expected).max())
     if not difference <= TOLERANCE:  # `not <=` also refuses NaN
-        by = f"differ from the checkpoint's by up to {difference:.2g}, more than {TOLERANCE:g}"
-        raise InputError(f"the exported program's probabilities {by}; no file is left")
+        much = f"by up to {difference:.2g}, more than {TOLERANCE:g}"
+        raise InputError(f"the exported program's probabilities differ from the checkpoint's {much}; no file is left")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content)
-    checked = f"its probabilities for {sum(BATCHES)} pictures differ from the checkpoint's by at most {difference:.1g}"
+    checked = f"its probabilities for {len(pixels)} pictures differ from the checkpoint's by at most {difference:.1g}"
     title = f"{path}: {len(content) / 1e6:.2f} MB\n  {checked}\n\nIt needs neither catdog nor the checkpoint:\n\n"
     return title + indent(example.rstrip(), "  ")
 
@@ -70,7 +72,8 @@ def serialize(model: Predictor, details: dict[str, str]) -> bytes:
     """Export the mean probability over the replicas, with `details` as metadata and no path of this machine."""
     pixels = torch.zeros(2, 3, model.image_size, model.image_size, dtype=torch.uint8)  # example input for tracing
     exported: Any = torch.onnx.export(
-        model.eval(), (pixels,), input_names=["pixels"], output_names=["probability"], opset_version=OPSET,
+        model.eval(), (pixels,), input_names=["pixels"], output_names=["probability"],
+        opset_version=20,  # the first whose image sampling is PyTorch's
         dynamic_shapes={"pixels": {0: "batch"}}, dynamo=True, external_data=False, verbose=False,
     )  # fmt: skip
     for node in exported.model.graph:
@@ -85,20 +88,3 @@ def run(content: bytes, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return session.run(["probability"], {"pixels": pixels})[0]
-
-
-def _details(model: Predictor, checkpoint: Path) -> dict[str, str]:
-    """Collect the metadata that document the file's input and output; lists are JSON."""
-    (first, second), size = model.class_names, model.image_size
-    return {
-        "class_names": json.dumps(model.class_names),
-        "image_size": str(size),
-        "pixels": f"uint8 (batch, 3, {size}, {size}): the channels are red, green and blue, from 0 to 255",
-        "probability": f"float32 (batch,): of {second!r}; below 0.5 it is {first!r}",
-        "resizing": "turned upright as EXIF says, then to RGB with what is transparent on white, then squeezed "
-        f"to {size}×{size}, antialiased bilinear as Pillow's Image.resize(({size}, {size}), Image.BILINEAR)",
-        "hidden": json.dumps(model.classifier.hparams["hidden"]),
-        "replicas": str(len(model.classifier.seeds)),
-        "catdog_version": version("catdog"),
-        "checkpoint": checkpoint.name.encode("utf-8", "backslashreplace").decode(),  # protobuf takes only UTF-8
-    }

@@ -18,7 +18,6 @@ from catdog.names import percent
 from catdog.statistics import mean_accuracy, wilson_interval
 
 BINS = 15  # of equal width, of the probability of class 1
-DRAWS = 1000  # simulated sets of labels for a calibrated net
 NUMBERS = {
     "accuracy": "accuracy",
     "roc_auc": "area under the ROC curve",
@@ -32,18 +31,17 @@ NUMBERS = {
 def measure_all(logits: Tensor, labels: Tensor, seeds: Sequence[int]) -> dict[str, Any]:
     """Measure networks on the same photos: each of them, their mean and standard deviation, and their ensemble.
 
-    The mean is that of a single net; its intervals cover the sampling of photos and, of several nets, that of initial
-    weights. The ensemble predicts by the mean probability; None for a single net. All are JSON values. Logits of class
-    1 are float64 (nets, photos), at least one photo; labels 0 or 1, (photos,); seeds those of the initial weights.
+    The mean's intervals cover the sampling of photos and, of several nets, that of initial weights. The ensemble
+    predicts by the mean probability. A single net is its own mean, without sd or ensemble. All are JSON values. Logits
+    of class 1 are float64 (nets, photos), one photo or more; labels 0 or 1, (photos,).
     """
     nets = [{"seed": seed, **measure(net_logits, labels)} for seed, net_logits in zip(seeds, logits, strict=True)]
-    mean = {name: nets[0][name] for name in (*NUMBERS, "accuracy_interval", "roc_auc_interval")}
-    sd: dict[str, Any] = dict.fromkeys(NUMBERS)
     if len(nets) == 1:
-        return {"nets": nets, "mean": mean, "sd": sd, "ensemble": None}
-    defined = {name: [net[name] for net in nets] for name in NUMBERS if mean[name] is not None}
-    mean |= {name: fmean(values) for name, values in defined.items()}
-    sd |= {name: stdev(values) for name, values in defined.items()}
+        return {"nets": nets, "mean": nets[0], "sd": None, "ensemble": None}
+    undefined: dict[str, Any] = dict.fromkeys(NUMBERS)
+    defined = {name: [net[name] for net in nets] for name in NUMBERS if nets[0][name] is not None}
+    mean = undefined | {name: fmean(values) for name, values in defined.items()}
+    sd = undefined | {name: stdev(values) for name, values in defined.items()}
     correct, ones = ((logits > 0) == (labels > 0.5)).double().numpy(), int(labels.sum())
     mean["accuracy_interval"] = mean_accuracy(correct)[1]
     if "roc_auc" in defined:
@@ -56,11 +54,8 @@ def measure(logits: Tensor, labels: Tensor) -> dict[str, Any]:
     """Measure one net, or an ensemble by its logits, float64 (photos,), with labels 0 or 1, (photos,).
 
     A photo is predicted to be of class 1 where its logit is above 0. The Brier score is the mean squared difference of
-    probability and label, BCE the mean binary cross-entropy. Intervals are 95 % confidence intervals.
-
-    Degenerate cases:
-        All photos of one class: ROC area and average precision are None.
-        No photo of a class, or none predicted to be: its recall, or precision, is 0.
+    probability and label. Intervals are 95 % confidence intervals. If all photos are of one class, ROC area and average
+    precision are None. A class without photos has recall 0, and one that is never predicted precision 0.
     """
     probabilities, truth = logits.sigmoid(), labels.int()
     confusion = classification.binary_confusion_matrix((logits > 0).int(), truth)  # [true][predicted]
@@ -109,12 +104,11 @@ def auc_interval(area: float, zeros: int, ones: int, between: float = 0.0) -> tu
 def calibration(probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
     """Compute the expected calibration error over BINS, and simulate that of a calibrated net with these probabilities.
 
-    The latter is above 0, because the class frequencies of a finite sample deviate from the probabilities. Labels are
-    drawn with these probabilities and a fixed seed (consistency resampling, Bröcker & Smith 2007). Returns the mean
-    over the draws and their 0.95 quantile.
+    The latter is above 0, as few photos deviate from their probabilities by chance: mean and 0.95 quantile over labels
+    drawn with these probabilities (consistency resampling, Bröcker & Smith 2007).
     """
     generator = torch.Generator().manual_seed(0)
-    drawn = (probabilities.bernoulli(generator=generator) for _ in range(DRAWS))
+    drawn = (probabilities.bernoulli(generator=generator) for _ in range(1000))
     compute = partial(classification.binary_calibration_error, probabilities, n_bins=BINS, validate_args=False)
     found, *simulated = (float(compute(outcome.int())) for outcome in (labels, *drawn))
     expected = {"mean": fmean(simulated), "quantile_95": float(np.quantile(simulated, 0.95))}

@@ -1,10 +1,9 @@
-"""Predictions for photos: printed lines, CSV, JSON, a contact sheet."""
+"""Predictions for photos: printed lines, CSV, a contact sheet."""
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from statistics import fmean, stdev
@@ -24,14 +23,12 @@ from catdog.inference.runs import locate
 from catdog.names import measured, shown
 from catdog.plots import CLASS_COLORS, SIDE, contact_sheet
 
-COLUMNS = ("path", "prediction", "confidence", "probability", "sd", "reason")
+COLUMNS = ("path", "prediction", "confidence", "probability", "sd", "undecided", "reason")  # of CSV
 BATCH = 64  # photos per forward pass
 MAX_ON_SHEET, BAR = 100, 10  # photos; pixels: the height of the confidence bar
 SHEET_SUFFIXES = (".jpeg", ".jpg", ".png")
 MARK = "(undecided)"  # after the class, without a space, so that a line's fields stay the same
-UNSURE, UNREADABLE = "of these undecided", "unreadable"  # in the total
 UNDECIDED = 0.6  # confidence below which an answer is little better than a guess: docs/after-training.md
-ALL_READ, NONE_READ, SOME_UNREADABLE = 0, 1, 3  # exit statuses; 2 is the command line's
 
 
 @dataclass(frozen=True)
@@ -58,11 +55,8 @@ class Prediction:
 def predict(model: Predictor, paths: Sequence[str], progress: bool = True) -> Iterator[Prediction]:
     """Yield the prediction for every photo that the paths name, in order, batch by batch.
 
-    Folders are searched at any depth. The prediction for a photo does not depend on the others; memory holds some
-    hundred resized photos. With `progress`, a terminal may show a bar.
-
-    Raises:
-        InputError: a folder has no photo, or cannot be listed.
+    Folders are searched at any depth; InputError if one has no photo, or cannot be listed. The prediction for a photo
+    does not depend on the others; memory holds some hundred resized photos.
     """
     names: list[str] = []
     for path in paths:
@@ -84,18 +78,12 @@ def predict(model: Predictor, paths: Sequence[str], progress: bool = True) -> It
             yield Prediction(name, str(photo)) if unreadable else Prediction.of(name, replicas, model.class_names)
 
 
-def print_predictions(
-    trained: str | Path, paths: Sequence[str], csv_file: Path | None, json_file: Path | None, sheet_file: Path | None
-) -> int:
-    """Print a line for every photo, batch by batch, write the requested files, return the exit status.
+def print_predictions(trained: str | Path, paths: Sequence[str], csv_file: Path | None, sheet_file: Path | None) -> int:
+    """Print a line for every photo of `paths`, write the requested files, return the exit status.
 
-    `trained` is a finished run's folder, or a checkpoint's file; for `paths` see `predict`. CSV has the COLUMNS, JSON
-    all attributes of every Prediction, and the sheet is a picture: see `draw_sheet`.
-
-    Raises:
-        InputError: there is no such model, or a file cannot be written.
+    `trained` is a finished run's folder, or a checkpoint's file. InputError if it is neither, or a file is unwritable.
     """
-    for path in (csv_file, json_file, sheet_file):  # before predicting
+    for path in (csv_file, sheet_file):  # before predicting
         if path is not None and not path.absolute().parent.is_dir():
             raise InputError(f"{str(path)!r} cannot be written: there is no folder {str(path.parent)!r}")
         if path is not None and path.exists() and not path.is_file():  # renaming would replace it
@@ -108,22 +96,19 @@ def print_predictions(
     if csv_file is not None:
         rows = ([getattr(prediction, name) for name in COLUMNS] for prediction in predictions)
         write_atomically(csv_file.resolve(), csv_text(COLUMNS, rows))
-    if json_file is not None:
-        nets = {"checkpoint": str(checkpoint), "class_names": model.class_names, "seeds": [*model.classifier.seeds]}
-        content = nets | {"photos": [asdict(prediction) for prediction in predictions]}
-        write_atomically(json_file.resolve(), json.dumps(content, indent=2))
     if sheet_file is not None:
         draw_sheet(predictions).save(sheet_file)
     if run is not None and checkpoint.samefile(run.checkpoint):
         print(measured(run.record), file=sys.stderr)
     unreadable = sum(prediction.reason is not None for prediction in predictions)
-    return NONE_READ if unreadable == len(predictions) else SOME_UNREADABLE if unreadable else ALL_READ
+    return 1 if unreadable == len(predictions) else 3 if unreadable else 0  # 2 is the command line's
 
 
 def _print_lines(model: Predictor, paths: Sequence[str]) -> Iterator[Prediction]:
     """Predict each photo; print class, confidence, standard deviation of several replicas, and path; then the total."""
     width = len(MARK) + max(map(len, map(shown, model.class_names)))
-    several, counts = len(model.classifier.seeds) > 1, dict.fromkeys((*model.class_names, UNSURE, UNREADABLE), 0)
+    several = len(model.classifier.seeds) > 1
+    counts = dict.fromkeys((*model.class_names, "of these undecided", "unreadable"), 0)
     print(f"{'prediction':{width}}  confidence{'     sd' * several}  path", flush=True)
     for one in predict(model, paths, progress=not sys.stdout.isatty()):  # a terminal shows the lines
         if one.reason is not None:  # `tqdm.write` keeps the bar intact
@@ -132,8 +117,8 @@ def _print_lines(model: Predictor, paths: Sequence[str]) -> Iterator[Prediction]
             name = shown(str(one.prediction)) + MARK * one.undecided
             line = f"{name:{width}}  {one.confidence:10.3f}{f'  {one.sd:.3f}' if several else ''}"
             print(f"{line}  {shown(one.path)}", flush=True)
-        counts[one.prediction or UNREADABLE] += 1
-        counts[UNSURE] += one.undecided
+        counts[one.prediction or "unreadable"] += 1
+        counts["of these undecided"] += one.undecided
         yield one
     parts = [f"{n:,} {shown(name)}" for name, n in counts.items() if n or name in model.class_names]
     print(", ".join(parts), file=sys.stderr)  # standard output has a line per photo only

@@ -24,11 +24,7 @@ class Predictor(nn.Module):
 
     @classmethod
     def load(cls, checkpoint: str | Path) -> Self:
-        """Load a checkpoint's networks.
-
-        Raises:
-            InputError: there is no such file, or it is not a catdog checkpoint, or one of an incompatible version.
-        """
+        """Load a checkpoint's networks; InputError if it is missing, or not one of this version of catdog."""
         content = read_checkpoint(checkpoint)
         options, state = content["hyper_parameters"], content["state_dict"]
         try:
@@ -41,17 +37,14 @@ class Predictor(nn.Module):
             model = cls(CatDogClassifier(**options))
             model.classifier.load_state_dict(state)
         except (AttributeError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-            sentence = "holds networks that this version of catdog does not know; train them again"
-            raise InputError(f"'{checkpoint}' {sentence}") from error
+            unknown = "networks that this version of catdog does not know; train them again"
+            raise InputError(f"'{checkpoint}' holds {unknown}") from error
         if not all(weight.isfinite().all() for weight in state.values()):
             raise InputError(f"'{checkpoint}' holds weights that are not finite numbers, so it cannot predict")
         return model
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Compute the mean probability of class 1 over the replicas, float32 (photos,); `export` exports this method.
-
-        Pixels are RGB, uint8 (photos, 3, image_size, image_size).
-        """
+        """Compute the replicas' mean probability of class 1, (photos,), from RGB, uint8 (photos, 3, height, width)."""
         return self.classifier.logits(to_images(pixels.float())).sigmoid().mean(0)
 
     def logits(self, pixels: Tensor, batch_size: int = 512) -> Tensor:

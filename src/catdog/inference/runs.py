@@ -12,9 +12,7 @@ from catdog.training.run_folder import IDENTITY
 KINDS = (FolderSource, MicrosoftSource, OxfordPetsSource, SyntheticSource)
 SOURCES: dict[str, Any] = {f"catdog.data.{kind.__name__}": kind for kind in KINDS}
 UNPACKED = {MicrosoftSource: "PetImages", OxfordPetsSource: "images"}  # sub-folder of a downloaded archive's photos
-RUNS = ("outputs/runs", "outputs/studies")
 LATEST = "latest"  # stands for the newest finished run
-LISTED = 5  # runs in an error message
 
 
 @dataclass(frozen=True)
@@ -26,11 +24,7 @@ class FinishedRun:
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
-        """Open the run in a folder, or with "latest" the newest finished run below RUNS.
-
-        Raises:
-            InputError: no run has finished there.
-        """
+        """Open a finished run by its folder, or "latest", the newest one in outputs/; InputError if there is none."""
         finished = finished_runs() if str(folder) == LATEST else []
         folder = next(iter(finished), Path(folder))
         record = read_json(folder / METRICS) or {}
@@ -38,7 +32,7 @@ class FinishedRun:
         weights = config.get("test_weights") if isinstance(config, dict) else None
         if weights not in ("best", "last") or not record.get("replicas"):
             reason = f"its {METRICS} is missing, or no record of catdog's"
-            others = "".join(f"\n  {other}" for other in finished_runs()[:LISTED])
+            others = "".join(f"\n  {other}" for other in finished_runs()[:5])
             hint = f"; the last ones, of which {LATEST!r} names the first:{others}" if others else ""
             raise InputError(f"{str(folder)!r} holds no finished run: {reason}{hint}")
         return cls(folder, record)
@@ -49,11 +43,7 @@ class FinishedRun:
         return self.folder / "checkpoints" / f"{self.record['config']['test_weights']}.ckpt"
 
     def data(self) -> CatDogDataModule:
-        """Build the run's data module, with the same split: `data.test` is its test set.
-
-        Raises:
-            InputError: the record names sources other than catdog's, or the photos are gone or have changed.
-        """
+        """Build the run's data module, with its split; InputError for other sources, or if the photos have changed."""
         try:
             data = build_data(self.record["config"]["data"])
         except (KeyError, TypeError, ValueError) as error:
@@ -66,17 +56,13 @@ class FinishedRun:
 
 
 def finished_runs() -> list[Path]:
-    """List the folders of the finished runs below RUNS, the newest first."""
-    records = [path for folder in RUNS for path in Path(folder).rglob(METRICS)]
+    """List the folders of all finished runs and of those of studies, the newest first."""
+    records = [path for folder in ("outputs/runs", "outputs/studies") for path in Path(folder).rglob(METRICS)]
     return [path.parent for path in sorted(records, key=lambda path: path.stat().st_mtime, reverse=True)]
 
 
 def locate(path: str | Path) -> tuple[Path, FinishedRun | None]:
-    """Resolve a checkpoint file or a finished run's folder to a checkpoint, and to the run that wrote it, if any.
-
-    Raises:
-        InputError: `path` is neither a file's name nor a folder in which a run has finished.
-    """
+    """Find the checkpoint of a finished run's folder, or the run in whose folder a checkpoint's file lies, if any."""
     if Path(path).suffix != ".ckpt" and not Path(path).is_file():
         run = FinishedRun.open(path)
         return run.checkpoint, run
@@ -89,9 +75,7 @@ def locate(path: str | Path) -> tuple[Path, FinishedRun | None]:
 def build_data(config: dict[str, Any]) -> CatDogDataModule:
     """Build the data module that a record describes, from plain arguments; no name in it is imported.
 
-    Raises:
-        InputError: it names a class other than catdog's data module and sources, or its photos are missing.
-        KeyError, TypeError, ValueError: its arguments are not theirs.
+    InputError, KeyError, TypeError or ValueError if it names another class or argument, or its photos are missing.
     """
     arguments = dict(config)
     options = dict(arguments.pop("source"))

@@ -19,7 +19,6 @@ from catdog.model.metrics import build_metrics, compute_metrics, cross_entropy, 
 from catdog.model.network import FullyConnected
 
 Batch = tuple[Tensor, Tensor]  # images, labels
-CROP = 0.9  # side of a test-time crop, as a fraction of the image's side
 OPTIMIZERS = sorted(  # without SparseAdam, which needs sparse gradients
     {name for name, value in vars(torch.optim).items() if isinstance(value, type)} - {"Optimizer", "SparseAdam"}
 )
@@ -35,8 +34,7 @@ class CatDogClassifier(LightningModule):
     is logged, and its standard deviation as `val/acc_sd` and so on.
 
     Args:
-        hidden, image_size: see `FullyConnected`.
-        whitening, hog: see `FullyConnected`; fitted to training images at the start of the first `Trainer.fit`.
+        hidden, image_size, whitening, hog: see `FullyConnected`; the first `Trainer.fit` fits features at its start.
         replicas: number of networks.
         lr: learning rate.
         optimizer: name of a class in `torch.optim`.
@@ -45,9 +43,6 @@ class CatDogClassifier(LightningModule):
         test_time_augmentation: True to test and predict with the mean probability over torchvision's `ten_crop`.
         class_names: names of class 0 and class 1; the data module's replace them, if it has any.
         seed: seed of the initial weights; replicas use seed, seed + 1, seed + 2 …
-
-    Attributes:
-        replica_metrics: last metrics of each replica, float32 (replicas,); `val/dead` is 1 if its output is constant.
     """
 
     def __init__(
@@ -76,7 +71,7 @@ class CatDogClassifier(LightningModule):
         self.seeds = range(seed, seed + replicas)
         self.network = FullyConnected(image_size, hidden, self.seeds, whitening, hog)
         self.metrics = build_metrics()  # reused for each replica and split
-        self.replica_metrics: dict[str, Tensor] = {}
+        self.replica_metrics: dict[str, Tensor] = {}  # the last, (replicas,); val/dead: 1 if the output is constant
         self._outputs: dict[str, list[Batch]] = defaultdict(list)  # by split: an epoch's logits and labels
 
     def forward(self, images: Tensor) -> Tensor:
@@ -88,7 +83,7 @@ class CatDogClassifier(LightningModule):
         """Compute the logits of class 1, (replicas, batch), with test-time augmentation if it is on."""
         if not self.hparams["test_time_augmentation"]:
             return self.network(images)
-        crops = ten_crop(images, [round(CROP * images.shape[3])] * 2)
+        crops = ten_crop(images, [round(0.9 * images.shape[3])] * 2)
         views = [functional.interpolate(crop, images.shape[2:], mode="bilinear") for crop in crops]
         return mean_logits(torch.stack([self.network(view) for view in views]), dim=0)
 
@@ -159,10 +154,7 @@ class CatDogClassifier(LightningModule):
                 self.log(f"{split}/{name}_sd", values.std(), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """Build the optimizer and, unless the learning rate is constant, a scheduler that acts every step.
-
-        A weight decay above 0 is refused if the optimizer has no such argument.
-        """
+        """Build the optimizer and, unless the learning rate is constant, a scheduler that acts every step."""
         options, name = self.hparams, self.hparams["optimizer"]
         kind: Any = getattr(torch.optim, name)
         known = options["weight_decay"] or "weight_decay" in inspect.signature(kind).parameters

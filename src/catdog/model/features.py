@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from catdog.errors import InputError
 
-POWER_ITERATIONS, OVERSAMPLING = 3, 16  # of the randomized PCA; both make it nearly exact
 ORIENTATIONS = 8  # HOG bins over 180°
 CELL = 4  # height and width of a HOG cell, in pixels
 NORM_EPSILON = 0.02  # added to HOG's block norms, so that noise in flat regions is not amplified
@@ -21,11 +20,7 @@ class Whitening(nn.Module):
     A component of variance v is divided by √(v + ε), where ε is `epsilon` times the mean variance of the inputs;
     Hyvärinen, Hurri & Hoyer (2009), Natural Image Statistics, chapter 5. Gradient descent learns along components of
     large variance first. In photos these are brightness and its gradients; whitening equalizes the variances.
-
-    Args:
-        inputs: values per photo.
-        components: number of components kept, by decreasing variance.
-        epsilon: regularization, relative to the mean variance.
+    Of the `inputs` values per photo, `components` components are kept, by decreasing variance.
     """
 
     weight: Tensor  # float32 (components, inputs), 0 until fitted
@@ -60,8 +55,8 @@ class Whitening(nn.Module):
         values = values - mean
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # the randomized PCA's: the components do not depend on the net's seed
-            rank = min(components + OVERSAMPLING, *values.shape)
-            _, singular, axes = torch.pca_lowrank(values, rank, center=False, niter=POWER_ITERATIONS)
+            rank = min(components + 16, *values.shape)  # 16 more, and power iterations, make it nearly exact
+            _, singular, axes = torch.pca_lowrank(values, rank, center=False, niter=3)
         axes, singular = axes.T[:components], singular[:components]
         largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
         axes = axes * largest.sign()  # else the signs depend on the number of threads
@@ -87,8 +82,7 @@ def hog(images: Tensor) -> Tensor:
 
     Each cell of 4 × 4 pixels has a histogram of gradient magnitudes over eight orientations, normalized by the norm of
     the surrounding 3 × 3 cells, with the square root of Dalal & Triggs (2005). Gradients are of the grey value; each
-    votes for its two nearest orientations. All steps are continuous, so small rounding differences, as in exported
-    programs, stay small. Values are from 0.1 to about 1.
+    votes for its two nearest orientations. All steps are continuous, so small rounding differences stay small.
     """
     padded = functional.pad(images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     across = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]

@@ -11,7 +11,6 @@ from torch.nn import functional
 from catdog.errors import InputError, check_whole_number
 from catdog.model.features import Whitening, hog, hog_size
 
-HOG_BATCH = 256  # images per HOG computation while fitting, to bound memory
 PIXEL_EPSILON, HOG_EPSILON = 0.01, 0.1  # regularization of the two whitenings
 
 
@@ -91,7 +90,7 @@ class FullyConnected(nn.Module):
         if self.whitening is not None:
             self.whitening.fit(images.flatten(1))
         if self.hog_whitening is not None:
-            self.hog_whitening.fit(torch.cat([hog(batch) for batch in images.split(HOG_BATCH)]))
+            self.hog_whitening.fit(torch.cat([hog(batch) for batch in images.split(256)]))  # to bound memory
 
     def inputs(self, images: Tensor) -> Tensor:
         """Compute the first layer's inputs, (batch, inputs), from images (batch, 3, image_size, image_size)."""
