@@ -1,9 +1,10 @@
 """Photos made on the spot, and short ways to the objects under test."""
 
 import logging
-import os
 import runpy
+import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from catdog import CatDogClassifier, CatDogDataModule, training
 from catdog.cli import silenced_libraries
 from catdog.data import SyntheticSource
 from catdog.data.synthetic import draw_photo
-from mirror import Mirror, serving
+from mirror import Mirror
 
 ROOT = Path(__file__).parents[1]
 
@@ -140,6 +141,12 @@ def train_py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     return run
 
 
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start `train.py` in a process of its own, in a folder."""
+    command = [sys.executable, str(ROOT / "train.py"), *arguments]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
 @pytest.fixture(scope="session")
 def run_of(tmp_path_factory: pytest.TempPathFactory) -> RunOf:
     """The folder of a finished run on 60 drawn photos in files, 6 of them for testing: one per number of replicas."""
@@ -164,15 +171,6 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> RunOf:
         return folder
 
     return run
-
-
-@pytest.fixture(scope="session")
-def real_photos() -> Path:
-    """The folder of real photos that CATDOG_PHOTOS names."""
-    folder = os.environ.get("CATDOG_PHOTOS")
-    if not folder:
-        pytest.skip("CATDOG_PHOTOS names no folder of real photos")
-    return Path(folder)
 
 
 @pytest.fixture(scope="session")
@@ -217,5 +215,9 @@ def microsoft_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def mirror() -> Iterator[Mirror]:
-    with serving() as mirror:
+    with Mirror() as mirror:
+        thread = threading.Thread(target=mirror.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
         yield mirror
+        mirror.shutdown()
+        thread.join()

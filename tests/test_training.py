@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning import Callback, LightningModule
+from lightning import LightningModule
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -19,8 +19,7 @@ from catdog.errors import InputError
 from catdog.model import classifier
 from catdog.model.metrics import build_metrics
 from catdog.statistics import wilson_interval
-from catdog.training import callbacks
-from conftest import RECIPE, Train
+from conftest import Train
 
 
 def without_times(record: Any) -> Any:
@@ -113,63 +112,6 @@ def test_the_last_weights_are_tested_unless_the_best_are_asked_for(train: Train)
         assert (beside["test/acc"], *beside["test/acc_interval"]) == (other["test/acc"], *other["test/acc_interval"])
 
 
-class PowerCut(Callback):
-    """Ends training as a crash would, in the middle of an epoch, counted from 0."""
-
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
-        if trainer.current_epoch == self.epoch and trainer.global_step % 5 == 0:
-            raise RuntimeError("power cut")
-
-
-@pytest.mark.parametrize(
-    ("epoch", "augment", "model", "trainer", "save_interval", "folder"),  # saved every epoch, or only at the start
-    [
-        (0, False, {}, {}, 0, "cut"),
-        (1, True, {"replicas": 3}, {"val_check_interval": 4}, 0, "new"),
-        (2, True, {"replicas": 2, **RECIPE}, {}, 0, "cut"),
-        (3, True, {}, {"check_val_every_n_epoch": 2}, 0, "new"),
-        (4, False, {"replicas": 3, "lr": 0.3}, {"val_check_interval": 4}, 0, "cut"),  # best before the cut
-        (2, True, {"replicas": 2, **RECIPE}, {"val_check_interval": 4}, 3600, "new"),
-        (1, False, {}, {"max_steps": 34}, 0, "cut"),  # starts again
-    ],
-)
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, augment: bool, model: dict[str, Any],
-    trainer: dict[str, Any], save_interval: float, folder: str,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(callbacks, "SAVE_INTERVAL", save_interval)
-    arguments: dict[str, Any] = {"trainer": {"max_epochs": 5} | trainer, "data": {"augment": augment}, "model": model}
-    whole = train("whole", **arguments)
-    with pytest.raises(RuntimeError, match="power cut"):
-        train("cut", **arguments, callbacks=[PowerCut(epoch)])
-    assert not (tmp_path / "cut/metrics.json").exists()
-    path = tmp_path / "cut/checkpoints/last.ckpt" if folder == "new" else None
-    assert without_times(train(folder, **arguments, ckpt_path=path)) == without_times(whole)
-    for name in ("last", "best"):
-        assert_same_weights(tmp_path / "whole", tmp_path / folder, name)
-
-
-@pytest.mark.parametrize(("augment", "replicas"), [(False, 1), (True, 2)])
-def test_the_same_seed_gives_the_same_run_bit_for_bit(
-    train: Train, tmp_path: Path, augment: bool, replicas: int
-) -> None:
-    one, two, three = (
-        train(
-            folder, model={"seed": seed, "replicas": replicas},
-            data={"shuffle_seed": seed, "augment": augment, "cache_dir": tmp_path / folder},
-        )
-        for folder, seed in (("one", 3), ("two", 3), ("three", 4))
-    )  # fmt: skip
-    assert without_times(one) == without_times(two) != without_times(three)
-    for name in ("last", "best"):
-        assert_same_weights(tmp_path / "one", tmp_path / "two", name)
-    predictions = [(tmp_path / folder / "predictions.csv").read_bytes() for folder in ("one", "two", "three")]
-    assert predictions[0] == predictions[1] != predictions[2]
-
-
 class OtherNet(LightningModule):
     """A user's own: one convolution, logged by itself."""
 
@@ -202,8 +144,7 @@ class PredictingNet(OtherNet):
         return probabilities
 
 
-@pytest.mark.parametrize("net", [OtherNet, PredictingNet])
-@pytest.mark.parametrize("test_weights", ["best", "last"])
+@pytest.mark.parametrize(("net", "test_weights"), [(OtherNet, "best"), (PredictingNet, "last")])
 def test_another_lightning_module_is_trained_and_recorded(
     train: Train, tmp_path: Path, net: type[OtherNet], test_weights: str
 ) -> None:
