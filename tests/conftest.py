@@ -25,14 +25,10 @@ from mirror import Mirror
 
 ROOT = Path(__file__).parents[1]
 
-RECIPE: dict[str, Any] = {
-    "whitening": 20,
-    "hog": 10,
-    "optimizer": "AdamW",
-    "weight_decay": 0.05,
-    "schedule": "cosine",
+RECIPE: dict[str, Any] = {  # everything that experiments ask for
+    "whitening": 20, "hog": 10, "optimizer": "AdamW", "weight_decay": 0.05, "schedule": "cosine",
     "test_time_augmentation": True,
-}  # everything that experiments ask for
+}  # fmt: skip
 MakeData = Callable[..., CatDogDataModule]
 Train = Callable[..., dict[str, Any]]
 RunOf = Callable[[int], Path]
@@ -78,9 +74,8 @@ def make_data(cache_dir: Path) -> MakeData:
 def make_trainer(folder: Path, callbacks: Sequence[Callback] = (), **flags: Any) -> Trainer:
     """A trainer for a run in a folder, as a job makes one."""
     own = {"callbacks": [training.RunCheckpoint(folder / "checkpoints"), *callbacks], "default_root_dir": folder}
-    loggers = [training.Dashboard(folder)]
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
-    return Trainer(logger=loggers, **(quiet | flags | own))
+    return Trainer(logger=[training.Dashboard(folder)], **(quiet | flags | own))
 
 
 @pytest.fixture

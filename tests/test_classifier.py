@@ -11,10 +11,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import (
-    EarlyStopping, LambdaCallback, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar,
-)  # fmt: skip
+from lightning import Trainer
+from lightning.pytorch.callbacks import EarlyStopping, LambdaCallback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.nn import functional
@@ -59,9 +57,7 @@ def plain_training(data: CatDogDataModule, hidden: list[int], epochs: int) -> li
 
 
 @pytest.mark.parametrize(("hidden", "real"), [([], False), ([4], False), ([5, 5, 3], False), ([5, 5, 3], True)])
-def test_losses_and_accuracies_equal_those_of_a_plain_pytorch_loop(
-    train: Train, make_data: MakeData, hidden: list[int], real: bool
-) -> None:
+def test_losses_equal_those_of_plain_pytorch(train: Train, make_data: MakeData, hidden: list[int], real: bool) -> None:
     photos: dict[str, Any] = {"batch_size": 24}  # the last batch is smaller
     if real:
         photos = {"root": os.environ.get("CATDOG_PHOTOS"), "image_size": 128, "batch_size": 32}
@@ -83,8 +79,7 @@ def test_an_ordinary_loader_and_trainer_train_it_and_load_it_again(tmp_path: Pat
     best = ModelCheckpoint(tmp_path / "best", monitor="val/loss")
     trainer = Trainer(
         accelerator="cpu", max_epochs=3, default_root_dir=tmp_path, log_every_n_steps=1, enable_model_summary=False,
-        callbacks=[best, EarlyStopping("val/loss"), LearningRateMonitor(), TQDMProgressBar()],
-        logger=CSVLogger(tmp_path),
+        callbacks=[best, EarlyStopping("val/loss"), LearningRateMonitor()], logger=CSVLogger(tmp_path),
     )  # fmt: skip
     model = make_classifier(hidden=[4], whitening=8, lr=0.1, optimizer="Adam", schedule="cosine")
     trainer.fit(model, DataLoader(photos, batch_size=16, shuffle=True), loader)
@@ -95,6 +90,12 @@ def test_an_ordinary_loader_and_trainer_train_it_and_load_it_again(tmp_path: Pat
     loaded = CatDogClassifier.load_from_checkpoint(best.best_model_path, weights_only=True).eval()
     torch.testing.assert_close(loaded(images).sigmoid(), torch.cat(predicted))
     assert tested["test/acc"] == ((loaded(images) > 0) == (photos.tensors[1] > 0.5)).float().mean()
+    stop = LambdaCallback(on_test_batch_end=Mock(side_effect=RuntimeError("stop")))
+    other = Trainer(accelerator="cpu", max_epochs=1, logger=False, default_root_dir=tmp_path, callbacks=[stop])
+    with pytest.raises(RuntimeError, match="stop"):
+        other.test(model, loader)
+    assert trainer.test(model, loader) == [tested]  # what was interrupted is forgotten
+    other.fit(model.train(), loader, loader)
 
 
 @pytest.mark.parametrize(
@@ -185,26 +186,11 @@ def test_every_replica_learns_what_it_would_alone(
 
 
 def test_a_dead_replica_is_counted_and_the_others_learn(train: Train) -> None:
-    class KillSecond(Callback):
-        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-            if trainer.current_epoch == 1:
-                nn.init.constant_(pl_module.network.layers[0].bias[1], -1e6)
+    def kill_second(trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch == 1:
+            nn.init.constant_(pl_module.network.layers[0].bias[1], -1e6)
 
-    record = train(model={"hidden": [5], "replicas": 3}, trainer={"max_epochs": 3}, callbacks=[KillSecond()])
+    kill = LambdaCallback(on_train_epoch_start=kill_second)
+    record = train(model={"hidden": [5], "replicas": 3}, trainer={"max_epochs": 3}, callbacks=[kill])
     dead = [[epoch["val/dead"] for epoch in replica["history"]] for replica in record["replicas"]]
     assert dead == [[0, 0, 0], [0, 1, 1], [0, 0, 0]]
-
-
-@pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*smaller than the logging interval")
-def test_validating_fitting_and_testing_follow_each_other_and_forget_what_was_interrupted(make_data: MakeData) -> None:
-    quiet: Any = dict.fromkeys(("enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    trainer = Trainer(accelerator="cpu", max_epochs=1, logger=False, **quiet)
-    model, data = make_classifier(hidden=[4], image_size=16), make_data()
-    trainer.validate(model, data, verbose=False)
-    trainer.fit(model, data)
-    before = trainer.test(model, data, verbose=False)
-    stop = LambdaCallback(on_test_batch_end=Mock(side_effect=RuntimeError("stop")))
-    with pytest.raises(RuntimeError, match="stop"):
-        Trainer(accelerator="cpu", logger=False, callbacks=[stop], **quiet).test(model, data, verbose=False)
-    assert trainer.test(model, data, verbose=False) == before
-    trainer.fit(model.train(), data)

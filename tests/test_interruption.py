@@ -4,6 +4,7 @@ import signal
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from lightning import Callback
@@ -15,7 +16,7 @@ from catdog.interruption import SIGNALS, Interruption
 from catdog.job import save_outcome
 from catdog.training import callbacks
 from conftest import RECIPE, Train, start
-from test_training import assert_same_weights, without_times
+from test_training import assert_same_run, without_times
 
 
 class Stop(Callback):
@@ -71,21 +72,16 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
     assert not (tmp_path / "cut/metrics.json").exists()
     path = tmp_path / "cut/checkpoints/last.ckpt" if folder == "new" else None
     assert without_times(train(folder, **arguments, ckpt_path=path)) == without_times(whole)
-    for name in ("last", "best"):
-        assert_same_weights(tmp_path / "whole", tmp_path / folder, name)
-    assert len({(tmp_path / run / "predictions.csv").read_bytes() for run in ("whole", folder)}) == 1
-
-
-class SignallingSource(SyntheticSource):
-    """Sends this process SIGTERM while its photos are read."""
-
-    def read(self, index: int, image_size: int) -> Any:
-        if index == 20:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return super().read(index, image_size)
+    assert_same_run(tmp_path / "whole", tmp_path / folder)
 
 
 def test_a_signal_before_training_ends_the_run_at_once(train: Train, tmp_path: Path) -> None:
+    class SignallingSource(SyntheticSource):
+        def read(self, index: int, image_size: int) -> Any:
+            if index == 20:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().read(index, image_size)
+
     with pytest.raises(InterruptedRunError, match="interrupted by SIGTERM; no checkpoint yet"):
         train(data={"source": SignallingSource(count=30, seed=1), "cache_dir": tmp_path / "cache"})
     assert not list((tmp_path / "cache").glob("[!.]*"))  # no half-built store
@@ -101,10 +97,7 @@ def test_a_signal_while_testing_leaves_a_run_that_is_only_tested_again(train: Tr
 
 
 def test_handlers_are_as_before_after_a_run(train: Train) -> None:
-    def nobody(*args: object) -> None:
-        raise AssertionError
-
-    seen: list[Any] = []
+    nobody, seen = Mock(), list[Any]()
     before = {number: signal.getsignal(number) for number in SIGNALS}
     signal.signal(signal.SIGUSR1, nobody)  # as a launcher of jobs does
     try:
@@ -116,36 +109,29 @@ def test_handlers_are_as_before_after_a_run(train: Train) -> None:
     assert after == before | {signal.SIGUSR1: nobody}
 
 
-def test_signals_while_pytorch_is_imported_end_the_run(tmp_path: Path) -> None:
-    process = start(tmp_path, "hydra.run.dir=run")
-    while not (tmp_path / "run/.hydra/overrides.yaml").exists():  # the last thing Hydra does before
-        time.sleep(0.01)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert errors == "catdog: interrupted by SIGTERM; no checkpoint yet\n"
-    assert json.loads((tmp_path / "run/outcome.json").read_text())["status"] == "interrupted"
-
-
-def test_the_command_says_interrupted_in_its_record_and_exit_status(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trains", [False, True])
+def test_the_command_says_interrupted_in_its_record_and_exit_status(tmp_path: Path, trains: bool) -> None:
+    """While PyTorch is imported, and in training."""
     arguments = ["trainer=cpu", "trainer.max_epochs=5000", "data.source.count=60", "data.image_size=16"]
     process = start(tmp_path, *arguments, "hydra.run.dir=run")
     assert process.stdout is not None
-    assert any(line.startswith("epoch 2/") for line in process.stdout)
+    if trains:
+        assert any(line.startswith("epoch 2/") for line in process.stdout)
+        how = f"the same command in its folder, or ckpt_path={tmp_path}/run/checkpoints/last.ckpt, resumes it"
+    else:
+        while not (tmp_path / "run/.hydra/overrides.yaml").exists():  # the last thing Hydra does before
+            time.sleep(0.01)
+        time.sleep(0.3)
+        how = "no checkpoint yet"
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
-    last = f"{tmp_path}/run/checkpoints/last.ckpt"
-    sentence = f"interrupted by SIGTERM; the same command in its folder, or ckpt_path={last}, resumes it"
-    assert errors == f"catdog: {sentence}\n"
+    assert errors == f"catdog: interrupted by SIGTERM; {how}\n"
     outcome = json.loads((tmp_path / "run/outcome.json").read_text())
-    assert (outcome["status"], outcome["reason"]) == ("interrupted", sentence)
+    assert (outcome["status"], outcome["reason"]) == ("interrupted", f"interrupted by SIGTERM; {how}")
 
 
-def test_of_several_processes_the_first_one_says_why_the_run_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_several_processes_the_first_one_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = {"trainer": {"accelerator": "cpu"}}
     save_outcome(tmp_path, config, "interrupted", "a signal has ended it")
     monkeypatch.setenv("LOCAL_RANK", "1")

@@ -98,9 +98,7 @@ W, B, ROW = np.ones((3, 2)), np.ones((3, 1)), np.zeros((1, 6))
         (lambda: forward(W.T, [(W, B), (ROW[:, :3], ROW[:, :1])], "tanh"), "activation must be relu, sigmoid or ident"),
         (lambda: forward(W, []), "parameters: got an empty list; allowed is one (W, b) or more"),
         (lambda: bce(ROW, [["cat", "dog"] * 3]), "labels: got ['cat' 'dog']; allowed are 0 and 1"),
-        (lambda: bce(ROW, ROW[0]), "the shape of labels: got (6,); allowed is (1, 6)"),
         (lambda: numpy_mlp.linear_forward(ROW, W, B[:, 0]), "got [(1, 6), (3, 2), (3,)]; allowed is [(2, 6)"),
-        (lambda: numpy_mlp.relu_backward(ROW, ROW[:, :2]), "the shape of dA: got (1, 6); allowed is (1, 2)"),
         (lambda: sgd_update([(W, B)], [(B, B)], 0.1), "got [((3, 1), (3, 1))]; allowed is [((3, 2), (3, 1))]"),
     ],
 )  # fmt: skip

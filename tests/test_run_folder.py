@@ -23,16 +23,7 @@ from test_interruption import Stop
 from test_training import without_times
 
 
-def test_a_finished_run_is_not_run_again(train: Train, tmp_path: Path) -> None:
-    first = train("run")
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.name != ".lock"}
-    assert train("run") == json.loads(json.dumps(first))
-    assert before == {path: path.stat().st_mtime_ns for path in before}
-
-
-def test_a_run_that_slurm_ended_is_resumed_from_its_last_epoch(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_slurm_ended_is_resumed(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lightning leaves hpc_ckpt_N.ckpt in mid-epoch and, on SLURM, would load it unasked, in testing too."""
     monkeypatch.setattr(checkpoint_connector, "SLURMEnvironment", SimpleNamespace(detect=lambda: True))
     whole = train("whole", trainer={"max_epochs": 4})
@@ -45,22 +36,19 @@ def test_a_run_that_slurm_ended_is_resumed_from_its_last_epoch(
     assert without_times(train("run", trainer={"max_epochs": 4})) == without_times(whole)
 
 
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        ({"config": {"lr": 0.02}}, "run' holds a run of another configuration or other photos: give it another"),
-        ({"data": {"image_size": 8}}, "run' holds a run of another configuration or other photos: give it another"),
-        ({"ckpt_path": "run/../run/checkpoints/last.ckpt"}, "ckpt_path: '.*last.ckpt' lies in the run's own folder"),
-    ],
-)
-def test_a_folder_of_another_run_is_refused_and_left_as_it_is(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], sentence: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    train("run", config={"lr": 0.01})
+def test_a_folder_of_another_run_is_refused_and_a_finished_one_left_as_it_is(train: Train, tmp_path: Path) -> None:
+    first = train("run", config={"lr": 0.01})
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(InputError, match=sentence):
-        train("run", **{"config": {"lr": 0.01}} | change)
+    assert train("run", config={"lr": 0.01}) == json.loads(json.dumps(first))
+    another = "run' holds a run of another configuration or other photos: give it another"
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"config": {"lr": 0.02}}, another),
+        ({"data": {"image_size": 8}}, another),
+        ({"ckpt_path": tmp_path / "run/../run/checkpoints/last.ckpt"}, "ckpt_path: '.*' lies in the run's own folder"),
+    ]
+    for change, sentence in changes:
+        with pytest.raises(InputError, match=sentence):
+            train("run", **{"config": {"lr": 0.01}} | change)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
 
 

@@ -13,6 +13,7 @@ from lightning import LightningModule
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
+from torch import nn
 from torchmetrics.classification import BinaryF1Score
 
 from catdog.errors import InputError
@@ -29,11 +30,14 @@ def without_times(record: Any) -> Any:
     return [without_times(value) for value in record] if isinstance(record, list) else record
 
 
-def assert_same_weights(one: Path, other: Path, name: str = "last") -> None:
-    paths = (run / f"checkpoints/{name}.ckpt" for run in (one, other))
-    left, right = (torch.load(path, weights_only=True)["state_dict"] for path in paths)
-    assert left.keys() == right.keys()
-    assert all(left[key].equal(right[key]) for key in left)
+def assert_same_run(one: Path, other: Path) -> None:
+    """The same weights and predictions, bit for bit."""
+    for name in ("last", "best"):
+        paths = (run / f"checkpoints/{name}.ckpt" for run in (one, other))
+        left, right = (torch.load(path, weights_only=True)["state_dict"] for path in paths)
+        assert left.keys() == right.keys()
+        assert all(left[key].equal(right[key]) for key in left)
+    assert (one / "predictions.csv").read_bytes() == (other / "predictions.csv").read_bytes()
 
 
 def test_a_run_leaves_a_whole_record(train: Train, tmp_path: Path, photo_root: Path) -> None:
@@ -63,26 +67,18 @@ def test_a_run_leaves_a_whole_record(train: Train, tmp_path: Path, photo_root: P
         assert len(figure.convert("L").getcolors() or []) > 10
 
 
-def test_every_metric_reaches_record_and_dashboard(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_metric_is_on_the_dashboard(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also one that is added; besides the scalars there are pictures, the graph and one line per run in each chart."""
     metrics = build_metrics()
     metrics.add_metrics({"f1": BinaryF1Score()})
     monkeypatch.setattr(classifier, "build_metrics", lambda: metrics)
     record = train(model={"hidden": [4], "replicas": 2})
-    scalars: dict[str, list[tuple[int, float]]] = {}
-    tags: dict[str, list[Any]] = {"images": [], "graph": []}
-    for path in (tmp_path / "run").glob("events.out.*"):
-        events = EventAccumulator(str(path))
-        events.Reload()
-        for name in events.Tags()["scalars"]:
-            scalars.setdefault(name, []).extend((event.step, event.value) for event in events.Scalars(name))
-        tags["images"] += events.Tags()["images"]
-        tags["graph"] += [events.Tags()["graph"]]
-        if "custom_scalars__config__" in events.Tags()["tensors"]:
-            (event,) = events.Tensors("custom_scalars__config__")
-            layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    tags: dict[str, Any] = events.Tags()
+    scalars = {name: [(event.step, event.value) for event in events.Scalars(name)] for name in tags["scalars"]}
+    (event,) = events.Tensors("custom_scalars__config__")
+    layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
     for name in ("train/loss", "train/acc", "train/f1", "val/loss", "val/acc", "val/f1", "val/acc_sd"):
         steps, values = zip(*sorted(scalars[name]), strict=True)
         assert [step // 10 for step in steps] == [0, 1]  # of 10 steps an epoch
@@ -96,7 +92,7 @@ def test_every_metric_reaches_record_and_dashboard(
     for chart, expected in zip(charts, ("train/loss", "val/acc"), strict=True):
         assert [tag for tag in scalars if re.match(chart, tag)] == [expected]
     assert sorted(tags["images"]) == ["weights/first_layer", "worst/mistakes"]
-    assert sum(tags["graph"]) == 1
+    assert tags["graph"]
 
 
 def test_the_last_weights_are_tested_unless_the_best_are_asked_for(train: Train) -> None:
@@ -117,13 +113,11 @@ class OtherNet(LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = torch.nn.Sequential(
-            torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Flatten(), torch.nn.Linear(4 * 14**2, 1)
-        )
+        self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 14**2, 1))
 
     def training_step(self, batch: Any, batch_idx: int, split: str = "train") -> torch.Tensor:
         logits = self.net(batch[0]).squeeze(1)
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, batch[1])
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, batch[1])
         accuracy = ((logits > 0) == (batch[1] > 0.5)).float().mean()
         self.log_dict({f"{split}/loss": loss, f"{split}/acc": accuracy}, on_epoch=True, on_step=False)
         return loss
@@ -145,9 +139,7 @@ class PredictingNet(OtherNet):
 
 
 @pytest.mark.parametrize(("net", "test_weights"), [(OtherNet, "best"), (PredictingNet, "last")])
-def test_another_lightning_module_is_trained_and_recorded(
-    train: Train, tmp_path: Path, net: type[OtherNet], test_weights: str
-) -> None:
+def test_another_module_is_trained(train: Train, tmp_path: Path, net: type[OtherNet], test_weights: str) -> None:
     record = train(model=net(), trainer={"max_epochs": 3}, test_weights=test_weights)
     assert [row["epoch"] for row in record["history"]] == [1, 2, 3]
     assert {"train/loss", "train/acc", "val/loss", "val/acc"} <= record["history"][0].keys()
@@ -164,43 +156,34 @@ def test_another_lightning_module_is_trained_and_recorded(
     [
         ({"test_weights": "first"}, "test_weights must be best or last, got 'first'"),
         ({"ckpt_path": "nowhere.ckpt"}, "no file at 'nowhere.ckpt'; give a checkpoint"),
-        (
-            {"model": {"schedule": "cosine"}, "trainer": {"max_epochs": -1}},
-            "cosine needs an end: set trainer.max_epoch",
-        ),
+        ({"model": {"schedule": "cosine"}, "trainer": {"max_epochs": -1}}, "cosine needs an end: set trainer.max"),
         ({"model": {"optimizer": "Muon"}}, "model.optimizer=Muon does not fit: Muon only supports 2D parameters"),
         ({"model": {"optimizer": "Rprop", "weight_decay": 0.5}}, "model.optimizer=Rprop does not fit: .*weight_decay"),
-        ({"model": {"lr": 1e30}}, r"/loss of seed 0 is no longer finite in epoch .*; a .* below model.lr=1e\+30 keeps"),
         (  # one step of a net without ReLUs, which no processor's rounding turns into a dead one
             {"model": {"lr": 1e38, "hidden": []}, "data": {"batch_size": 80}},
             "val/loss of seed 0 is no longer finite in epoch 1",
         ),
+        ({"model": {"lr": 1e30}}, r"/loss of seed 0 is no longer finite in epoch .*; a .* below model.lr=1e\+30 keeps"),
     ],
 )
-def test_bad_input_is_one_sentence_and_no_result(
-    train: Train, tmp_path: Path, arguments: dict[str, Any], sentence: str
-) -> None:
+def test_bad_input_is_one_sentence(train: Train, tmp_path: Path, arguments: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence) as caught:
         train(**arguments)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run/metrics.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "sentence"),
-    [
+def test_a_checkpoint_of_another_training_is_refused(train: Train, tmp_path: Path) -> None:
+    train("first")
+    changes: list[tuple[str, dict[str, Any], str]] = [
         ("last", {"model": {"hidden": [5]}}, r"was trained with hidden=\[5, 5, 3\], not with \[5\]"),
         ("last", {"model": {"optimizer": "Adam"}}, "was trained with optimizer=SGD, not with Adam"),
         ("last", {"trainer": {"max_steps": 34}}, "training that trainer.max_steps ends cannot be resumed"),
         ("best", {}, "best.ckpt' is no training to resume; give the checkpoints/last.ckpt of a run"),
-    ],
-)
-def test_a_checkpoint_of_another_training_is_refused(
-    train: Train, tmp_path: Path, name: str, arguments: dict[str, Any], sentence: str
-) -> None:
-    train("first")
-    with pytest.raises(InputError, match=sentence):
-        train("second", ckpt_path=tmp_path / f"first/checkpoints/{name}.ckpt", **arguments)
+    ]
+    for name, arguments, sentence in changes:
+        with pytest.raises(InputError, match=sentence):
+            train("second", ckpt_path=tmp_path / f"first/checkpoints/{name}.ckpt", **arguments)
 
 
 class Payload:
@@ -210,29 +193,29 @@ class Payload:
         return Path.mkdir, (Path("harm"),)
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda path: path.write_text("no checkpoint"),
-        lambda path: path.write_bytes(path.read_bytes()[:1000]),
-        lambda path: path.write_bytes(pickle.dumps({"state_dict": Payload()})),
-        lambda path: torch.save({"state_dict": {}, "hyper_parameters": Payload()}, path),
-        lambda path: torch.save({"hyper_parameters": {}}, path),
-        lambda path: torch.save({"state_dict": {}}, path),
-    ],
-    ids=["text", "cut short", "malicious pickle", "malicious checkpoint", "no weights", "no hyperparameters"],
-)
+SPOILS: dict[str, Callable[[Path], object]] = {
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:1000]),
+    "malicious pickle": lambda path: path.write_bytes(pickle.dumps({"state_dict": Payload()})),
+    "malicious checkpoint": lambda path: torch.save({"state_dict": {}, "hyper_parameters": Payload()}, path),
+    "no weights": lambda path: torch.save({"hyper_parameters": {}}, path),
+    "no hyperparameters": lambda path: torch.save({"state_dict": {}}, path),
+}
+
+
 def test_a_checkpoint_that_is_not_whole_is_refused_runs_nothing_and_can_be_deleted(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], object]
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
     monkeypatch.chdir(tmp_path)
     train()
     last = tmp_path / "run/checkpoints/last.ckpt"
-    spoil(last)
+    whole = last.read_bytes()
     (tmp_path / "run/metrics.json").unlink()
-    for folder, path in (("run", None), ("other", last)):
-        with pytest.raises(InputError, match=r"last.ckpt' is no whole checkpoint .* cut short, delete it and repeat"):
-            train(folder, ckpt_path=path)
-    assert not (tmp_path / "harm").exists()
+    for name, spoil in SPOILS.items():
+        last.write_bytes(whole)
+        spoil(last)
+        for folder, path in (("run", None), ("other", last)):
+            with subtests.test(name), pytest.raises(InputError, match="is no whole checkpoint .* cut short, delete it"):
+                train(folder, ckpt_path=path)
+        assert not (tmp_path / "harm").exists()
     last.unlink()
     assert len(train()["history"]) == 2
