@@ -1,9 +1,10 @@
 """Photos made on the spot, and short ways to the objects under test."""
 
 import logging
-import os
 import runpy
+import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -20,18 +21,14 @@ from catdog import CatDogClassifier, CatDogDataModule, training
 from catdog.cli import silenced_libraries
 from catdog.data import SyntheticSource
 from catdog.data.synthetic import draw_photo
-from mirror import Mirror, serving
+from mirror import Mirror
 
 ROOT = Path(__file__).parents[1]
 
-RECIPE: dict[str, Any] = {
-    "whitening": 20,
-    "hog": 10,
-    "optimizer": "AdamW",
-    "weight_decay": 0.05,
-    "schedule": "cosine",
+RECIPE: dict[str, Any] = {  # everything that experiments ask for
+    "whitening": 20, "hog": 10, "optimizer": "AdamW", "weight_decay": 0.05, "schedule": "cosine",
     "test_time_augmentation": True,
-}  # everything that experiments ask for
+}  # fmt: skip
 MakeData = Callable[..., CatDogDataModule]
 Train = Callable[..., dict[str, Any]]
 RunOf = Callable[[int], Path]
@@ -77,9 +74,8 @@ def make_data(cache_dir: Path) -> MakeData:
 def make_trainer(folder: Path, callbacks: Sequence[Callback] = (), **flags: Any) -> Trainer:
     """A trainer for a run in a folder, as a job makes one."""
     own = {"callbacks": [training.RunCheckpoint(folder / "checkpoints"), *callbacks], "default_root_dir": folder}
-    loggers = [training.Dashboard(folder)]
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
-    return Trainer(logger=loggers, **(quiet | flags | own))
+    return Trainer(logger=[training.Dashboard(folder)], **(quiet | flags | own))
 
 
 @pytest.fixture
@@ -140,6 +136,12 @@ def train_py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     return run
 
 
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start `train.py` in a process of its own, in a folder."""
+    command = [sys.executable, str(ROOT / "train.py"), *arguments]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
 @pytest.fixture(scope="session")
 def run_of(tmp_path_factory: pytest.TempPathFactory) -> RunOf:
     """The folder of a finished run on 60 drawn photos in files, 6 of them for testing: one per number of replicas."""
@@ -164,15 +166,6 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> RunOf:
         return folder
 
     return run
-
-
-@pytest.fixture(scope="session")
-def real_photos() -> Path:
-    """The folder of real photos that CATDOG_PHOTOS names."""
-    folder = os.environ.get("CATDOG_PHOTOS")
-    if not folder:
-        pytest.skip("CATDOG_PHOTOS names no folder of real photos")
-    return Path(folder)
 
 
 @pytest.fixture(scope="session")
@@ -217,5 +210,9 @@ def microsoft_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def mirror() -> Iterator[Mirror]:
-    with serving() as mirror:
+    with Mirror() as mirror:
+        thread = threading.Thread(target=mirror.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
         yield mirror
+        mirror.shutdown()
+        thread.join()

@@ -3,10 +3,7 @@
 import hashlib
 import shutil
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -55,14 +52,3 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing."""
-
-
-@contextmanager
-def serving() -> Iterator[Mirror]:
-    """A mirror that answers as long as the block lasts."""
-    with Mirror() as mirror:
-        thread = threading.Thread(target=mirror.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield mirror
-        mirror.shutdown()
-        thread.join()

@@ -1,7 +1,9 @@
 import itertools
 import math
+import os
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -9,8 +11,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from lightning import Trainer
+from lightning.pytorch.callbacks import EarlyStopping, LambdaCallback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.nn import functional
@@ -54,13 +56,13 @@ def plain_training(data: CatDogDataModule, hidden: list[int], epochs: int) -> li
     return history
 
 
-@pytest.mark.parametrize("hidden", [[], [4], [5, 5, 3], pytest.param([5, 5, 3], id="real photos")])
-def test_losses_and_accuracies_equal_those_of_a_plain_pytorch_loop(
-    train: Train, make_data: MakeData, hidden: list[int], request: pytest.FixtureRequest
-) -> None:
+@pytest.mark.parametrize(("hidden", "real"), [([], False), ([4], False), ([5, 5, 3], False), ([5, 5, 3], True)])
+def test_losses_equal_those_of_plain_pytorch(train: Train, make_data: MakeData, hidden: list[int], real: bool) -> None:
     photos: dict[str, Any] = {"batch_size": 24}  # the last batch is smaller
-    if "real photos" in request.node.name:
-        photos = {"root": request.getfixturevalue("real_photos"), "image_size": 128, "batch_size": 32}
+    if real:
+        photos = {"root": os.environ.get("CATDOG_PHOTOS"), "image_size": 128, "batch_size": 32}
+        if not photos["root"]:
+            pytest.skip("CATDOG_PHOTOS names no folder of real photos")
     history = train(model={"hidden": hidden}, data=photos, trainer={"max_epochs": 3})["history"]
     data = make_data(**photos)
     data.setup()
@@ -77,8 +79,7 @@ def test_an_ordinary_loader_and_trainer_train_it_and_load_it_again(tmp_path: Pat
     best = ModelCheckpoint(tmp_path / "best", monitor="val/loss")
     trainer = Trainer(
         accelerator="cpu", max_epochs=3, default_root_dir=tmp_path, log_every_n_steps=1, enable_model_summary=False,
-        callbacks=[best, EarlyStopping("val/loss"), LearningRateMonitor(), TQDMProgressBar()],
-        logger=CSVLogger(tmp_path),
+        callbacks=[best, EarlyStopping("val/loss"), LearningRateMonitor()], logger=CSVLogger(tmp_path),
     )  # fmt: skip
     model = make_classifier(hidden=[4], whitening=8, lr=0.1, optimizer="Adam", schedule="cosine")
     trainer.fit(model, DataLoader(photos, batch_size=16, shuffle=True), loader)
@@ -89,6 +90,12 @@ def test_an_ordinary_loader_and_trainer_train_it_and_load_it_again(tmp_path: Pat
     loaded = CatDogClassifier.load_from_checkpoint(best.best_model_path, weights_only=True).eval()
     torch.testing.assert_close(loaded(images).sigmoid(), torch.cat(predicted))
     assert tested["test/acc"] == ((loaded(images) > 0) == (photos.tensors[1] > 0.5)).float().mean()
+    stop = LambdaCallback(on_test_batch_end=Mock(side_effect=RuntimeError("stop")))
+    other = Trainer(accelerator="cpu", max_epochs=1, logger=False, default_root_dir=tmp_path, callbacks=[stop])
+    with pytest.raises(RuntimeError, match="stop"):
+        other.test(model, loader)
+    assert trainer.test(model, loader) == [tested]  # what was interrupted is forgotten
+    other.fit(model.train(), loader, loader)
 
 
 @pytest.mark.parametrize(
@@ -101,18 +108,14 @@ def test_an_ordinary_loader_and_trainer_train_it_and_load_it_again(tmp_path: Pat
     ],
 )
 def test_the_cosine_ends_at_the_last_step(train: Train, trainer: dict[str, Any], steps: int) -> None:
-    class Rates(Callback):
-        def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-            rates.append(optimizer.param_groups[0]["lr"])
-
     rates: list[float] = []
-    train(model={"schedule": "cosine", "lr": 0.1}, trainer=trainer, callbacks=[Rates()], test_weights="last")
+    look = LambdaCallback(on_before_optimizer_step=lambda *seen: rates.append(seen[2].param_groups[0]["lr"]))
+    train(model={"schedule": "cosine", "lr": 0.1}, trainer=trainer, callbacks=[look])
     assert rates == pytest.approx([0.05 * (1 + math.cos(math.pi * step / steps)) for step in range(steps)])
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "NAdam"])
-@pytest.mark.parametrize("decay", [0.0, 0.5])
-def test_any_optimizer_of_pytorch_is_built_by_its_name(name: str, decay: float) -> None:
+@pytest.mark.parametrize(("name", "decay"), [("SGD", 0.5), ("RMSprop", 0.0)])
+def test_an_optimizer_of_pytorch_is_built_by_its_name(name: str, decay: float) -> None:
     optimizer = make_classifier(optimizer=name, lr=0.1, weight_decay=decay).configure_optimizers()
     group = optimizer.param_groups[0]
     assert (type(optimizer).__name__, group["lr"], group["weight_decay"]) == (name, 0.1, decay)
@@ -162,7 +165,7 @@ def test_the_mean_logit_is_that_of_the_mean_probability(logits: list[float]) -> 
     torch.testing.assert_close(mean_logits(values, 0), -mean_logits(-values, 0))
 
 
-@pytest.mark.parametrize(("hidden", "lr", "options"), [([], 0.1, {}), ([5, 5, 3], 0.1, {}), ([5, 3], 0.001, RECIPE)])
+@pytest.mark.parametrize(("hidden", "lr", "options"), [([5, 5, 3], 0.1, {}), ([], 0.001, RECIPE)])
 def test_every_replica_learns_what_it_would_alone(
     train: Train, tmp_path: Path, hidden: list[int], lr: float, options: dict[str, Any]
 ) -> None:
@@ -183,31 +186,11 @@ def test_every_replica_learns_what_it_would_alone(
 
 
 def test_a_dead_replica_is_counted_and_the_others_learn(train: Train) -> None:
-    class KillSecond(Callback):
-        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-            if trainer.current_epoch == 1:
-                nn.init.constant_(pl_module.network.layers[0].bias[1], -1e6)
+    def kill_second(trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch == 1:
+            nn.init.constant_(pl_module.network.layers[0].bias[1], -1e6)
 
-    record = train(model={"hidden": [5], "replicas": 3}, trainer={"max_epochs": 3}, callbacks=[KillSecond()])
+    kill = LambdaCallback(on_train_epoch_start=kill_second)
+    record = train(model={"hidden": [5], "replicas": 3}, trainer={"max_epochs": 3}, callbacks=[kill])
     dead = [[epoch["val/dead"] for epoch in replica["history"]] for replica in record["replicas"]]
     assert dead == [[0, 0, 0], [0, 1, 1], [0, 0, 0]]
-
-
-@pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*smaller than the logging interval")
-def test_validating_fitting_and_testing_follow_each_other_and_forget_what_was_interrupted(make_data: MakeData) -> None:
-    class Fail(Callback):
-        def on_test_batch_end(self, *args: Any) -> None:
-            raise RuntimeError("stop")
-
-    def trainer(*callbacks: Callback) -> Trainer:
-        return Trainer(accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False,
-                       enable_progress_bar=False, enable_model_summary=False, callbacks=list(callbacks))  # fmt: skip
-
-    model, data = make_classifier(hidden=[4], image_size=16), make_data()
-    trainer().validate(model, data, verbose=False)
-    trainer().fit(model, data)
-    before = trainer().test(model, data, verbose=False)
-    with pytest.raises(RuntimeError, match="stop"):
-        trainer(Fail()).test(model, data, verbose=False)
-    assert trainer().test(model, data, verbose=False) == before
-    trainer().fit(model.train(), data)

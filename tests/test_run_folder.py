@@ -19,29 +19,16 @@ from catdog.training import run_folder
 from catdog.training.callbacks import RunCheckpoint
 from catdog.training.run_folder import open_run_folder
 from conftest import Train
-from test_training import PowerCut, without_times
+from test_interruption import Stop
+from test_training import without_times
 
 
-def test_a_finished_run_is_not_run_again_and_a_trained_one_is_only_tested(train: Train, tmp_path: Path) -> None:
-    def written() -> list[int]:
-        return [(tmp_path / "run" / name).stat().st_mtime_ns for name in ("checkpoints/last.ckpt", "metrics.json")]
-
-    first, before = train("run"), written()
-    assert train("run") == json.loads(json.dumps(first))
-    assert written() == before
-    (tmp_path / "run/metrics.json").unlink()
-    assert without_times(train("run")) == without_times(first)
-    assert written()[0] == before[0]
-
-
-def test_a_run_that_slurm_ended_is_resumed_from_its_last_epoch(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_slurm_ended_is_resumed(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lightning leaves hpc_ckpt_N.ckpt in mid-epoch and, on SLURM, would load it unasked, in testing too."""
     monkeypatch.setattr(checkpoint_connector, "SLURMEnvironment", SimpleNamespace(detect=lambda: True))
     whole = train("whole", trainer={"max_epochs": 4})
     with pytest.raises(RuntimeError, match="power cut"):
-        train("run", trainer={"max_epochs": 4}, callbacks=[PowerCut(2)])
+        train("run", trainer={"max_epochs": 4}, callbacks=[Stop(2)])
     interrupted = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
     for weights in interrupted["state_dict"].values():
         weights.zero_()
@@ -49,22 +36,19 @@ def test_a_run_that_slurm_ended_is_resumed_from_its_last_epoch(
     assert without_times(train("run", trainer={"max_epochs": 4})) == without_times(whole)
 
 
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        ({"config": {"lr": 0.02}}, "run' holds a run of another configuration or other photos: give it another"),
-        ({"data": {"image_size": 8}}, "run' holds a run of another configuration or other photos: give it another"),
-        ({"ckpt_path": "run/../run/checkpoints/last.ckpt"}, "ckpt_path: '.*last.ckpt' lies in the run's own folder"),
-    ],
-)
-def test_a_folder_of_another_run_is_refused_and_left_as_it_is(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], sentence: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    train("run", config={"lr": 0.01})
+def test_a_folder_of_another_run_is_refused_and_a_finished_one_left_as_it_is(train: Train, tmp_path: Path) -> None:
+    first = train("run", config={"lr": 0.01})
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(InputError, match=sentence):
-        train("run", **{"config": {"lr": 0.01}} | change)
+    assert train("run", config={"lr": 0.01}) == json.loads(json.dumps(first))
+    another = "run' holds a run of another configuration or other photos: give it another"
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"config": {"lr": 0.02}}, another),
+        ({"data": {"image_size": 8}}, another),
+        ({"ckpt_path": tmp_path / "run/../run/checkpoints/last.ckpt"}, "ckpt_path: '.*' lies in the run's own folder"),
+    ]
+    for change, sentence in changes:
+        with pytest.raises(InputError, match=sentence):
+            train("run", **{"config": {"lr": 0.01}} | change)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
 
 

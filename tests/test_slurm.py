@@ -1,40 +1,31 @@
 """Sweeps and several processes on a SLURM cluster whose nodes share this folder; skipped where none answers."""
 
-import importlib.util
-import json
 import os
-import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, TrainPy
 from test_command import command
-from test_sweep import table
+from test_sweep import assert_two_trained_as_one, table
 
 SMALL = ("data.source.count=100", "data.image_size=8", "trainer.accelerator=cpu")
 
 
-def missing() -> str:
-    """Why these tests cannot be run here; empty where they can."""
-    if importlib.util.find_spec("submitit") is None:
-        return "needs hydra-submitit-launcher: pip install --editable '.[sweeps]'"
-    if shutil.which("sinfo") is None:
-        return "needs SLURM: no sinfo on the PATH"
-    try:
-        nodes = subprocess.run(
-            ["sinfo", "--noheader", "--responding", "--format=%D"],
-            capture_output=True, text=True, timeout=10, check=True,
-        ).stdout.split()  # fmt: skip
-    except subprocess.SubprocessError:
-        return "needs SLURM: sinfo finds no cluster"
-    return "" if sum(map(int, nodes)) > 1 else "needs a SLURM cluster of two nodes"
+def responding_nodes() -> int:
+    """Count the nodes of the SLURM cluster; 0 where there is none."""
+    count = ["sinfo", "--noheader", "--responding", "--format=%D"]
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(count, capture_output=True, text=True, timeout=10, check=True)
+        return sum(map(int, done.stdout.split()))
+    return 0
 
 
-WHY_NOT = missing()
-pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
+pytest.importorskip("submitit", reason="needs hydra-submitit-launcher: pip install --editable '.[sweeps]'")
+pytestmark = pytest.mark.skipif(responding_nodes() < 2, reason="needs a SLURM cluster of two nodes")
 
 
 def test_a_study_runs_as_slurm_jobs_and_runs_nothing_twice(tmp_path: Path) -> None:
@@ -58,27 +49,16 @@ def test_a_study_runs_as_slurm_jobs_and_runs_nothing_twice(tmp_path: Path) -> No
     assert sum("finished before" in path.read_text() for path in study.glob(".submitit/*/*.out")) == 1
 
 
-def test_two_nodes_train_as_one_process_does(tmp_path: Path) -> None:
-    """The same photos in every step, so the same losses; each test photo once; one record."""
+def test_two_nodes_train_as_one_process_does(train_py: TrainPy, tmp_path: Path) -> None:
     arguments = ("trainer.max_epochs=3", *SMALL)
-    one, two = tmp_path / "one", tmp_path / "two"
-    done = command(tmp_path, "trainer=cpu", f"hydra.run.dir={one}", *arguments)
-    assert done.returncode == 0, done.stderr
+    assert train_py("trainer=cpu", "hydra.run.dir=one", *arguments).status == 0
     done = subprocess.run(
         [
             "srun", "--nodes=2", "--ntasks-per-node=1", "--immediate=60", "--time=5", sys.executable,
-            str(ROOT / "train.py"), "trainer=ddp", "trainer.devices=1", "trainer.num_nodes=2", f"hydra.run.dir={two}",
+            str(ROOT / "train.py"), "trainer=ddp", "trainer.devices=1", "trainer.num_nodes=2", "hydra.run.dir=two",
             *arguments,
         ],
         cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120,
         check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert sum(line.startswith("epoch ") for line in done.stdout.splitlines()) == 3
-    rows = (two / "predictions.csv").read_text().splitlines()[1:]
-    assert len({row.split(",")[0] for row in rows}) == len(rows) == 10
-    first, second = (json.loads((run / "metrics.json").read_text()) for run in (one, two))
-    for name in ("train/loss", "val/loss", "train/acc", "val/acc"):
-        expected = [epoch[name] for epoch in first["history"]]
-        assert [epoch[name] for epoch in second["history"]] == pytest.approx(expected, abs=1e-6)
-    assert second["test/loss"] == pytest.approx(first["test/loss"], abs=1e-6)
+    assert_two_trained_as_one(done, tmp_path / "one", tmp_path / "two", replicas=1)

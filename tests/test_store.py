@@ -54,16 +54,6 @@ def two_photos(root: Path) -> FolderSource:
     return FolderSource(root)
 
 
-def test_a_build_that_fails_leaves_nothing_and_reads_no_further(tmp_path: Path) -> None:
-    with (
-        patch.object(SyntheticSource, "read", side_effect=RuntimeError("machine on fire")) as read,
-        pytest.raises(RuntimeError, match="machine on fire"),
-    ):
-        PixelStore.of(SyntheticSource(1000), 16, tmp_path)
-    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
-    assert read.call_count < 500
-
-
 def test_a_change_makes_another_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photo, keys = tmp_path / "a/1.png", [store_key(two_photos(tmp_path), 16), store_key(FolderSource(tmp_path), 24)]
     changes: list[Callable[[], object]] = [

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import ROOT
+from conftest import TrainPy, start
 from test_command import command
-from test_training import assert_same_weights
+from test_training import assert_same_run
 
 ASCII = {"PYTHONIOENCODING": "ascii", "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 SMALL = ("data.source.count=60", "data.image_size=8")
@@ -44,7 +44,7 @@ def test_missing_accelerators_are_skipped_and_failures_are_rows(tmp_path: Path) 
     assert len([path for path in sweep.iterdir() if path.is_dir()]) == 4
 
 
-def test_the_study_rehearses_in_its_folder_and_runs_nothing_twice(tmp_path: Path) -> None:
+def test_the_study_rehearses_in_its_folder_and_runs_nothing_twice(train_py: TrainPy, tmp_path: Path) -> None:
     arguments = ("study=depth_vs_epochs", "trainer=smoke", "model=logistic,deep", "data.fold=0,1", "jobs=2", *SMALL)
     first = command(tmp_path, *arguments, **ASCII)
     assert first.returncode == 0, first.stderr
@@ -68,17 +68,14 @@ def test_the_study_rehearses_in_its_folder_and_runs_nothing_twice(tmp_path: Path
     assert (study / "comparison.md").is_file()
 
     (study / "grid.json").write_text('{"grid": {"model": "deep"}}')  # as if the study's file had been changed
-    third = command(tmp_path, *arguments)
-    assert third.returncode == 1
-    assert re.fullmatch(
-        "catdog: '.*' holds runs of another grid, see grid.json there: move it away, .*\n", third.stderr
-    )
+    third = train_py(*arguments).status
+    assert re.fullmatch("catdog: '.*' holds runs of another grid, see grid.json there: move it away, .*", str(third))
     assert records == {path: path.stat().st_mtime_ns for path in study.glob("*/metrics.json")}
 
 
 def test_sets_that_the_photos_are_too_few_for_are_skipped(tmp_path: Path) -> None:
     sets = ("data.train_photos=24,null", "data.train_set=range(3)", "model.replicas=2")
-    done = command(tmp_path, "study=depth_vs_data", "trainer=smoke", "model=deep,shallow", *sets, *SMALL)
+    done = command(tmp_path, "study=depth_vs_data", "trainer=smoke", "model=deep", *sets, *SMALL)
     assert done.returncode == 0, done.stderr
     (study,) = tmp_path.glob("outputs/studies/depth_vs_data/*")
     rows = {(row["net"], row["photos"], row["status"].partition(":")[0]): row for row in table(study)}
@@ -88,53 +85,50 @@ def test_sets_that_the_photos_are_too_few_for_are_skipped(tmp_path: Path) -> Non
     }  # fmt: skip
 
 
-def test_runs_side_by_side_are_those_of_a_single_command_and_print_to_their_logs(tmp_path: Path) -> None:
-    arguments = ("trainer.max_epochs=3", "trainer=cpu", "data.source.count=200", "data.image_size=32")
+def test_runs_side_by_side_are_those_of_a_single_command(train_py: TrainPy, tmp_path: Path) -> None:
+    """Also from a pixel store of its own; what they print is in their logs."""
+    arguments = ("trainer.max_epochs=3", "trainer=cpu", "data.augment=true", "model.replicas=2", *SMALL)
     sweep = command(tmp_path, "-m", "seed=0,1,2", "jobs=2", "hydra.sweep.dir=sweep", *arguments)
-    alone = command(tmp_path, "seed=1", "hydra.run.dir=run", *arguments)
-    assert (sweep.returncode, alone.returncode) == (0, 0), sweep.stderr
-    line = "run {} of 3, 2 at a time"
-    pattern = f"{line.format(1)}, about \\d+ s left\n{line.format(2)}, about \\d+ s left\n{line.format(3)}\n"
-    assert re.fullmatch(pattern, sweep.stderr)
+    alone = train_py("seed=1", "hydra.run.dir=run", "data.cache_dir=own", *arguments)
+    assert (sweep.returncode, alone.status) == (0, 0), sweep.stderr
+    left = r"run 1 of 3, 2 at a time, about \d+ s left\nrun 2 of 3, 2 at a time, about \d+ s left\n"
+    assert re.fullmatch(left + "run 3 of 3, 2 at a time\n", sweep.stderr)
     assert "epoch 3/3" not in sweep.stdout
-    (same,) = (tmp_path / "sweep").glob("*seed-1*")
+    (same,), (other,) = ((tmp_path / "sweep").glob(f"*seed-{seed}*") for seed in (1, 2))
     assert "epoch 3/3" in (same / "train.log").read_text()
-    for name in ("last", "best"):
-        assert_same_weights(tmp_path / "run", same, name)
+    assert_same_run(tmp_path / "run", same)
+    assert (same / "predictions.csv").read_bytes() != (other / "predictions.csv").read_bytes()
 
 
 def test_a_killed_study_leaves_no_worker_and_goes_on_where_it_was(tmp_path: Path) -> None:
-    arguments = ["study=depth_vs_epochs", "model=shallow", "trainer.max_epochs=3,1000", "data.fold=0", *SMALL]
+    arguments = ["study=depth_vs_epochs", "model=shallow", "trainer.max_epochs=3,500", "data.fold=0", *SMALL]
     study = tmp_path / "outputs/studies"
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments, "jobs=2"],
-        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    process = start(tmp_path, *arguments, "jobs=2")
     deadline = time.monotonic() + 100
-    while not list(study.rglob("*-1000*/checkpoints/last.ckpt")) or not list(study.rglob("*s-3/metrics.json")):
+    while not list(study.rglob("*-500*/checkpoints/last.ckpt")) or not list(study.rglob("*s-3/metrics.json")):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
     process.kill()
-    process.wait()
-    while not (outcomes := list(study.rglob("*-1000*/outcome.json"))):
+    process.communicate(timeout=60)  # until the last process that holds its output has ended
+    while not (outcomes := list(study.rglob("*-500*/outcome.json"))):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert json.loads(outcomes[0].read_text())["reason"].startswith("interrupted by SIGTERM")
     (finished,) = study.rglob("metrics.json")
     written = finished.stat().st_mtime_ns
-    (checkpoint,) = study.rglob("*-1000*/checkpoints/last.ckpt")
+    (checkpoint,) = study.rglob("*-500*/checkpoints/last.ckpt")
     done_epochs = len(torch.load(checkpoint, weights_only=True)["callbacks"]["RunCheckpoint"]["rows"])
 
     logged = len((checkpoint.parents[1] / "train.log").read_text())
     done = command(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     assert finished.stat().st_mtime_ns == written
-    (other,) = study.rglob("*-1000*/metrics.json")
-    assert [epoch["epoch"] for epoch in json.loads(other.read_text())["history"]] == list(range(1, 1001))
+    (other,) = study.rglob("*-500*/metrics.json")
+    assert [epoch["epoch"] for epoch in json.loads(other.read_text())["history"]] == list(range(1, 501))
     log = (other.parent / "train.log").read_text()[logged:]
-    assert f"epoch {done_epochs + 1}/1000" in log
-    assert f"epoch {done_epochs}/1000" not in log
+    assert f"epoch {done_epochs + 1}/500" in log
+    assert f"epoch {done_epochs}/500" not in log
 
 
 def children(pid: int) -> list[int]:
@@ -151,10 +145,7 @@ def children(pid: int) -> list[int]:
     ],
 )
 def test_a_study_ends_with_all_its_processes(tmp_path: Path, victim: str, number: int, sentence: str) -> None:
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), "-m", "seed=0,1", "jobs=2", "trainer.max_epochs=100000", *SMALL],
-        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = start(tmp_path, "-m", "seed=0,1", "jobs=2", "trainer.max_epochs=100000", *SMALL)
     deadline = time.monotonic() + 60
     while len(list(tmp_path.rglob("last.ckpt"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -170,27 +161,26 @@ def test_a_study_ends_with_all_its_processes(tmp_path: Path, victim: str, number
     assert all(reason.startswith("interrupted by SIGTERM; the same command") for reason in reasons)
 
 
-def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
-    """The same photos in every step, so the same losses; each test photo once; one record."""
-    records = []
-    for trainer in ("cpu", "ddp"):
-        run = tmp_path / trainer
-        done = command(
-            tmp_path, f"trainer={trainer}", "trainer.accelerator=cpu", "trainer.max_epochs=3", f"hydra.run.dir={run}",
-            "data.source.count=100", "data.image_size=8", "model.replicas=2",
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert sum(line.startswith("epoch ") for line in done.stdout.splitlines()) == 3
-        records.append(json.loads((run / "metrics.json").read_text()))
-        rows = (run / "predictions.csv").read_text().splitlines()[1:]
-        assert len({tuple(row.split(",")[:3]) for row in rows}) == len(rows) == 2 * 10  # replicas × photos
-    one, two = records
-    for name in ("train/loss", "val/loss", "train/acc", "val/acc"):
-        assert [e[name] for e in two["history"]] == pytest.approx([e[name] for e in one["history"]], abs=1e-6)
-    assert two["test/loss"] == pytest.approx(one["test/loss"], abs=1e-6)
-    assert two["test/acc"] == one["test/acc"]
-    for own, same in zip(two["replicas"], one["replicas"], strict=True):
+def assert_two_trained_as_one(done: "subprocess.CompletedProcess[str]", one: Path, two: Path, replicas: int) -> None:
+    """The same photos in every step, so the same losses; each of ten test photos once; one record."""
+    assert done.returncode == 0, done.stderr
+    assert sum(line.startswith("epoch ") for line in done.stdout.splitlines()) == 3
+    rows = (two / "predictions.csv").read_text().splitlines()[1:]
+    assert len({tuple(row.split(",")[:3]) for row in rows}) == len(rows) == replicas * 10
+    first, second = (json.loads((run / "metrics.json").read_text()) for run in (one, two))
+    for own, same in zip([second, *second["replicas"]], [first, *first["replicas"]], strict=True):
+        for name in ("train/loss", "val/loss", "train/acc", "val/acc"):
+            expected = [epoch[name] for epoch in same["history"]]
+            assert [epoch[name] for epoch in own["history"]] == pytest.approx(expected, abs=1e-6)
         assert own["test/loss"] == pytest.approx(same["test/loss"], abs=1e-6)
+        assert own["test/acc"] == same["test/acc"]
+
+
+def test_two_processes_train_as_one_does(train_py: TrainPy, tmp_path: Path) -> None:
+    small = ("trainer.max_epochs=3", "data.source.count=100", "data.image_size=8", "model.replicas=2")
+    assert train_py("trainer=cpu", "hydra.run.dir=one", *small).status == 0
+    done = command(tmp_path, "trainer=ddp", "trainer.accelerator=cpu", "hydra.run.dir=two", *small)
+    assert_two_trained_as_one(done, tmp_path / "one", tmp_path / "two", replicas=2)
 
 
 @pytest.mark.parametrize(
@@ -204,11 +194,10 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     ],
 )
 def test_a_sweep_that_cannot_work_is_refused_before_its_first_job(
-    tmp_path: Path, sweep: tuple[str, ...], sentence: str
+    train_py: TrainPy, tmp_path: Path, sweep: tuple[str, ...], sentence: str
 ) -> None:
-    done = command(tmp_path, "-m", *sweep, "trainer.max_epochs=1")
-    assert done.returncode == 1
-    assert re.fullmatch(f"catdog: {sentence}\n", done.stderr)
+    done = train_py("-m", *sweep, "trainer.max_epochs=1")
+    assert re.fullmatch(f"catdog: {sentence}", str(done.status))
     assert not list(tmp_path.rglob("outcome.json"))
 
 

@@ -50,19 +50,12 @@ def weights_are(dtype: torch.dtype) -> Check:
     return lambda run: run.last["state_dict"]["network.layers.0.weight"].dtype == dtype
 
 
-def stands_still(run: Run) -> bool:
-    losses = [row["val/loss"] for row in run.metrics["history"]]
-    return epochs()(run) and max(losses) - min(losses) < 1e-6
-
-
 FLAGS: dict[str, Check] = {
     "overfit_batches=1": epochs(batches=1),
-    "overfit_batches=0.4": epochs(batches=8),
     "limit_train_batches=1": epochs(batches=1),
     "limit_train_batches=1.0": epochs(),
     "limit_train_batches=0.5": epochs(batches=10),
     "limit_val_batches=1": validates_one_batch,
-    "limit_val_batches=0.4": validates_one_batch,
     "limit_val_batches=0": lambda run: epochs(validated=False)(run) and run.has_no_best_weights(),
     "limit_val_batches=0 test_weights=best": Run.has_no_best_weights,
     "limit_test_batches=1": lambda run: run.metrics["tested"] == 8,
@@ -75,34 +68,24 @@ FLAGS: dict[str, Check] = {
         run.rows[:4] == [(1, 5, False, True), (1, 10, False, True), (1, 15, False, True), (1, 20, True, True)]
     ),
     "check_val_every_n_epoch=2": lambda run: [row[3] for row in run.rows] == [False, True, False, True],
-    "check_val_every_n_epoch=5": Run.has_no_best_weights,
-    "num_sanity_val_steps=2": epochs(),
-    "gradient_clip_val=1e-9": stands_still,
+    "num_sanity_val_steps=2 trainer.reload_dataloaders_every_n_epochs=1 trainer.max_time=01:00:00:00": epochs(),
     "accumulate_grad_batches=2": epochs(batches=10),
     "precision=bf16-mixed": weights_are(torch.float32),
-    "precision=16-mixed": weights_are(torch.float32),
     "precision=bf16-true": weights_are(torch.bfloat16),
     "precision=64-true": weights_are(torch.float64),
-    "detect_anomaly=true": epochs(),
-    "benchmark=true": epochs(),
-    "deterministic=true": lambda run: torch.are_deterministic_algorithms_enabled(),
-    "profiler=simple": lambda run: "run_training_epoch" in run.stdout,
+    "profiler=simple trainer.enable_model_summary=true": lambda run: (
+        "run_training_epoch" in run.stdout and "Trainable params" in run.stdout
+    ),
     "enable_progress_bar=true": lambda run: "Epoch 3" in run.stdout and "epoch 4/4:" not in run.stdout,
-    "enable_model_summary=true": lambda run: "Trainable params" in run.stdout,
-    "reload_dataloaders_every_n_epochs=1": epochs(),
-    "max_time=00:01:00:00": epochs(),
 }
 
 
-@pytest.mark.filterwarnings("ignore:You passed `Trainer.accelerator='cpu', precision='16-mixed'.`")
 @pytest.mark.parametrize("flag", FLAGS)
 def test_a_flag_does_what_lightning_documents(train_py: TrainPy, tmp_path: Path, flag: str) -> None:
     done = train_py(*SMALL, *f"trainer.{flag}".split(" "))
     assert done.status == 0, done
     run = Run(tmp_path / "run", done.stdout + done.stderr)
-    fulfilled = FLAGS[flag](run)
-    torch.use_deterministic_algorithms(False)  # which deterministic=true has set for the whole process
-    assert fulfilled, run.rows
+    assert FLAGS[flag](run), run.rows
     assert run.last["global_step"] == run.rows[-1][1] == run.metrics["steps"]
     tested: dict[str, Any] = next((row for row in run.metrics["history"] if row["step"] == run.tested_step), {})
     assert run.metrics.get("val/loss") == tested.get("val/loss")
@@ -132,32 +115,25 @@ def test_callbacks_and_loggers_are_added_to_the_runs_own(train_py: TrainPy, tmp_
     ("override", "sentence"),
     [
         ("trainer.max_epochs=0", "trainer.max_epochs=0 leaves nothing to train"),
+        ("trainer.limit_test_batches=0", "trainer.limit_test_batches=0 leaves nothing to test"),
         ("jobs=2", "jobs is for several runs: -m with values to sweep over, or study=NAME"),
         ("threads=0", "threads must be a whole number of at least 1, got 0"),
-        ("trainer.limit_test_batches=0", "trainer.limit_test_batches=0 leaves nothing to test"),
         ("trainer.max_epochs=ten", "trainer.max_epochs must be a whole number of at least -1, got 'ten'"),
         ("trainer.val_check_interval=21", "trainer: `val_check_interval` (21) must be less than or equal to the num"),
-        ("trainer.limit_val_batches=0.1", "trainer: You requested to check 0.1 of the `val_dataloader` but 0.1 * 3 <"),
         ("trainer.strategy=ddp_spawn", "trainer.strategy=ddp_spawn loses what its processes collect; strategy=ddp"),
         ("trainer.accelerator=quantum", "trainer: You selected an invalid accelerator name: `accelerator='quantum'`"),
         ("trainer.callbacks=[]", "trainer.callbacks is set by catdog: callbacks=NAME or 'callbacks=[NAME,NAME]' adds"),
-        ("+trainer.plugins=[]", "trainer.plugins is set by catdog"),
         ("+model.foo=1", "CatDogClassifier.__init__() got an unexpected keyword argument 'foo'"),
         ("trainer.epochs=100", "there is no key trainer.epochs; did you mean trainer.max_epochs?"),
         ("model=depe", "model=depe: conf/model/ has deep, logistic, shallow; did you mean deep?"),
-        (
-            "model.hidden=5,5,3",
-            "Ambiguous value for argument 'model.hidden=5,5,3' 1. To use it as a list, use key=[value1,value2]",
-        ),
+        ("model.hidden=5,5,3", "Ambiguous value for argument 'model.hidden=5,5,3' 1. To use it as a list, use key=["),
         ("experimnt=hog", "there is no key experimnt; did you mean experiment?"),
         ("logger=wandb", "wandb"),
         ("callbacks=null", "Config group override must be a string or a list"),
         ("data.root=x=y", "data.root=x=y: mismatched input '='"),
     ],
 )
-def test_what_cannot_work_or_is_mistyped_is_refused_before_training(
-    train_py: TrainPy, override: str, sentence: str
-) -> None:
+def test_what_cannot_work_is_refused_before_training(train_py: TrainPy, override: str, sentence: str) -> None:
     done = train_py(*SMALL, override)
     assert isinstance(done.status, str), done
     assert done.status.startswith("catdog: ")
