@@ -25,18 +25,20 @@ SIDE, GAP = 180, 12  # pixels: a photo's side, the space between photos
 LETTER, LINE = 7, 16  # pixels: a character's width, the line height
 
 
-def curves(record: Mapping[str, Any]) -> Figure:
-    """Plot loss and accuracy of a run's record against epochs, side by side: the mean of the replicas and ±1 sd.
+def curves(record: Mapping[str, Any], narrow: bool = False) -> Figure:
+    """Plot loss and accuracy of a run's record against epochs: the mean of the replicas and ±1 sd.
+
+    Side by side and with the result as title; `narrow`: one above the other, for a page that has the result.
 
     A filled star per replica marks the epoch of the tested weights, an open one that of the other weights; right of the
     accuracy curves stands the test accuracy of either with its 95 % interval. Metrics that were not logged are omitted.
     """
-    figure = Figure(figsize=(11, 5), layout="constrained")
-    figure.suptitle(describe(record))
+    figure = Figure(figsize=(4.6, 7.4) if narrow else (11, 5), layout="constrained")
+    figure.suptitle("" if narrow else describe(record))
     histories = [replica["history"] for replica in record["replicas"]]
     tested = {"epochs": [replica["tested_epoch"] or record["epochs"] for replica in record["replicas"]]}
     several = ", mean ± sd" * (len(histories) > 1)
-    loss, accuracy = figure.subplots(1, 2)
+    loss, accuracy = figure.subplots(2, 1) if narrow else figure.subplots(1, 2)
     for axes, name, label in ((loss, "loss", "binary cross-entropy"), (accuracy, "acc", "accuracy")):
         for part, color, word in (("train", TRAIN_COLOR, "training"), ("val", VAL_COLOR, "validation")):
             if any(f"{part}/{name}" in row for history in histories for row in history):
@@ -44,7 +46,7 @@ def curves(record: Mapping[str, Any]) -> Figure:
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
     accuracy.axhline(record["baseline"]["val"], color="gray", linestyle="--", label="always naming the larger class")
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     for other, result in enumerate([{**record, **tested}, *record["other_weights"]]):
         style = {"fmt": "*", "color": "black", "mfc": "white" if other else "black"}
         ends = zip(histories, result["epochs"], strict=True)
@@ -58,7 +60,9 @@ def curves(record: Mapping[str, Any]) -> Figure:
         accuracy.errorbar(place, found, spread, capsize=4, markersize=13, label=label, **style)
     accuracy.axvspan(record["epochs"] * 1.03, record["epochs"] * 1.15, color="0.94", zorder=0)
     accuracy.text(record["epochs"] * 1.09, 1.01, "test", transform=accuracy.get_xaxis_transform(), ha="center")
-    figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    handles, labels = accuracy.get_legend_handles_labels()
+    labels = [textwrap.fill(label, 50) for label in labels] if narrow else labels
+    figure.legend(handles, labels, loc="outside lower center", ncols=1 if narrow else 2)
     return figure
 
 

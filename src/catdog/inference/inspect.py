@@ -2,7 +2,6 @@
 
 import base64
 import io
-import textwrap
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
@@ -168,7 +168,7 @@ def page(found: dict[int, Inspection], pixels: Tensor, record: dict[str, Any], o
     environment.filters |= {"shown": shown, "accuracy": percent, "verdict": _verdict, "image": _image}
     size = min(options["image_size"], LARGEST)
     environment.globals |= {"weight_pictures": weight_pictures, "overlay": overlay, "small": SMALL, "size": size}
-    drawings = {"diagram": _diagram(options), "curves": _curves(record)}
+    drawings = {"diagram": _svg(_diagram(options)), "curves": _svg(curves(record, narrow=True))}
     template = environment.get_template("page.html.j2")
     return template.render(found=found, pixels=pixels, record=record, options=options, **drawings)
 
@@ -179,26 +179,15 @@ def _verdict(record: dict[str, Any], replica: dict[str, Any] | None = None) -> s
     return measured(one) + ("" if beats_baseline(one) else " Read what follows as noise.")
 
 
-def _curves(record: dict[str, Any]) -> str:
-    """Draw the learning curves for narrow screens, one above the other, as the data URL of an SVG."""
-    figure = curves(record)
-    figure.suptitle("")
-    figure.legends[0].remove()
-    figure.set_size_inches(4.6, 7.4)
-    grid = figure.add_gridspec(2, 1)
-    for row, axes in enumerate(figure.axes):
-        axes.set_subplotspec(grid[row])
-    handles, labels = figure.axes[-1].get_legend_handles_labels()
-    figure.legend(handles, [textwrap.fill(label, 50) for label in labels], loc="outside lower center")
-    return _data_url("image/svg+xml", figure.savefig, format="svg", transparent=True)
-
-
-def _diagram(options: Mapping[str, Any]) -> str:
-    """Draw the network, with its fixed features as a layer, as the data URL of an SVG."""
+def _diagram(options: Mapping[str, Any]) -> Figure:
+    """Draw the network, with its fixed features as a layer."""
     pixels, whitening, hog = 3 * options["image_size"] ** 2, options["whitening"], options["hog"]
     name = ("whitened pixels" if whitening else "pixels") + (", HOG" if hog else "")
     fixed = (name, (whitening or pixels) + hog) if whitening or hog else None
-    figure = network_diagram([pixels, *options["hidden"], 1], fixed)
+    return network_diagram([pixels, *options["hidden"], 1], fixed)
+
+
+def _svg(figure: Figure) -> str:
     return _data_url("image/svg+xml", figure.savefig, format="svg", transparent=True)
 
 
