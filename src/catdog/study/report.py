@@ -51,7 +51,7 @@ class Report:
         heading = [f"Exploratory ({len(found)} of {len(self.exploratory)} comparisons):"] if found and main else []
         bullets = [verdict.brief if len(self.exploratory) > 1 else str(verdict) for verdict in found] + self.notes
         lines = [textwrap.fill(bullet, WIDTH, initial_indent="- ", subsequent_indent="  ") for bullet in bullets]
-        return "\n\n".join([*main, to_text(self.rows, WIDTH).rstrip(), "\n".join([*heading, *lines])])
+        return "\n\n".join([*main, to_text(self.rows), "\n".join([*heading, *lines])])
 
     def __str__(self) -> str:
         """Format the whole report in Markdown."""
