@@ -330,7 +330,7 @@ def test_the_figure_has_the_primary_comparison_on_top_and_the_longest_run_of_eac
     left, right = drawn.axes
     names = [label.get_text() for label in left.get_yticklabels()][::-1]
     assert names == ["deep, 6 epochs", "shallow, 6 epochs", "shallow, 2 epochs", "deep, 2 epochs"]
-    assert [text.get_text() for text in right.texts] == ["shallow", "deep"]
+    assert [line.get_label() for line in right.lines[:2]] == ["shallow", "deep"]
     assert [len(line.get_xdata()) for line in right.lines[:2]] == [6, 6]  # type: ignore[arg-type]
 
 
