@@ -110,8 +110,6 @@ def explain(error: BaseException) -> str | None:
         return f"{cause.filename}: {reason(cause)}{advice}" if cause.filename else f"{reason(cause)}{advice}"
     if missing := re.search(NO_DEVICE, text):
         return f"no {missing[1]} device (trainer=auto and trainer=cpu run on any machine)"
-    if type(cause).__module__.startswith("tensorflow."):  # through which TensorBoard writes if it is installed
-        return f"TensorBoard's log cannot be written ({text}); make room and repeat the command"
     if [frame.f_globals["__name__"] for frame, _ in walk_tb(cause.__traceback__)][-1].startswith("lightning."):
         return f"trainer: {text}"
     if "Config group override" in text:

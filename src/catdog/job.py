@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from hydra.utils import instantiate, to_absolute_path
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -48,7 +48,7 @@ def train(config: DictConfig) -> float | None:
     try:
         with Interruption(folder) as interruption:
             _check(plain, sweeping)
-            metrics = _run(plain, folder, bool(hydra_config.job.chdir), interruption.callback())
+            metrics = _run(plain, folder, interruption.callback())
         return metrics.get("val/acc") if metrics else None
     except InterruptedRunError as error:
         save_outcome(folder, plain, "interrupted", str(error))
@@ -67,8 +67,8 @@ def train(config: DictConfig) -> float | None:
         return None
 
 
-def _run(config: dict[str, Any], folder: Path, chdir: bool, interruption: Any) -> dict[str, Any] | None:
-    """Build data, model, callbacks and loggers, and train; `chdir`: Hydra has changed the working directory."""
+def _run(config: dict[str, Any], folder: Path, interruption: Any) -> dict[str, Any] | None:
+    """Build data, model, callbacks and loggers, and train."""
     import torch  # here, because PyTorch takes seconds that --help need not wait for
     from lightning import seed_everything
 
@@ -76,9 +76,6 @@ def _run(config: dict[str, Any], folder: Path, chdir: bool, interruption: Any) -
 
     torch.set_num_threads(config["threads"])
     seed_everything(config["seed"], verbose=False)
-    if chdir:
-        for group, key in ((config["data"], "root"), (config["data"], "cache_dir"), (config, "ckpt_path")):
-            group[key] = group.get(key) and to_absolute_path(group[key])
     build = partial(instantiate, _convert_="all")
     data, model = build(config["data"]), build(config["model"])
     callbacks = [training.RunCheckpoint(folder / "checkpoints"), interruption]

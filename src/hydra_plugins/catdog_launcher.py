@@ -116,13 +116,9 @@ class Progress:
 
 
 class ProcessLauncher(Launcher):
-    """Launcher of the task in several processes, with one line of progress for all runs.
+    """Launcher of the task in several processes, with one line of progress; a run prints to the log in its folder.
 
-    What a run prints goes to the log in its folder.
-
-    Args:
-        jobs: number of runs at once; None for as many as there are cores and memory for them, but 1 if the first run
-            trains on a GPU.
+    `jobs` is the number of runs at once; None: as many as `room` counts, but 1 if the first run trains on a GPU.
     """
 
     def __init__(self, jobs: int | None = None) -> None:
@@ -157,15 +153,10 @@ class ProcessLauncher(Launcher):
 
 
 def room(threads: int) -> int:
-    """Count the runs of so many threads that this machine's, or a container's, cores and memory have room for."""
+    """Count the runs of so many threads that this machine's cores and memory have room for."""
     affinity = getattr(os, "sched_getaffinity", None)  # of the cores, those that this process may use; Linux
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with suppress(OSError, ValueError):  # no container, or one without this limit
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cores = min(cores, -(-int(quota) // int(period)))
-    with suppress(OSError, ValueError):
-        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return max(1, min(cores // threads, int(memory / MEMORY_OF_RUN)))
 
 
