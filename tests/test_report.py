@@ -270,17 +270,13 @@ def test_seeds_sizes_and_loggers_make_no_settings(tmp_path: Path) -> None:
     assert (setting.net, len(setting.runs)) == ("shallow", 3)
 
 
-def test_another_metric_of_all_runs_has_a_column(study: Path) -> None:
+def test_another_metric_of_all_runs_has_a_column_in_the_file(study: Path) -> None:
     paths = sorted(study.glob("*/metrics.json"))
     for path in paths:
         change(path, lambda run: run["replicas"][0].update({"test/f1": run["seed"] / 100, "test/loss": 0.5}))
     change(paths[0], lambda run: run["replicas"][0].update({"test/of_one_run_alone": 1.0}))
     comparison = report.compare([study])
     assert pd.DataFrame(comparison.rows)["test_f1"].dropna().tolist() == pytest.approx([0.02] * 4)
-    header, _, first, second, *_ = str(comparison).splitlines()
-    assert header.endswith("| s per epoch | test f1 |")
-    assert first.endswith("| 0.020 |")
-    assert {line.count("|") for line in (header, first, second)} == {header.count("|")}
     assert not any("alone" in name or "loss" in name for name in comparison.rows[0] if name != "train_loss")
 
 

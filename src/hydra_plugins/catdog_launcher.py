@@ -131,10 +131,7 @@ class ProcessLauncher(Launcher):
         self.task = task_function.__module__, task_function.__name__
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Decode the photos of the first run, then run all; return what Hydra's `run_job` returned, in order.
-
-        Raises SystemExit if the command was interrupted, or a process was killed.
-        """
+        """Run all, after the first one's photos are decoded; SystemExit if the command or a process was stopped."""
         check_whole_number("threads", self.config.threads, least=1)
         numbered = enumerate(job_overrides, initial_job_idx)
         runs = [Run(self.context, self.config, self.task, overrides, number) for number, overrides in numbered]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter, ScalarFormatter
+from matplotlib.ticker import PercentFormatter
 
 from catdog.study.settings import TRAINING_SET, Setting
 from catdog.study.table import accuracy_interval, validation
@@ -76,8 +76,8 @@ def _plot_sizes(axes: Axes, settings: Sequence[Setting], colors: dict[str, str])
         shifted = [count * APART**number for count in photos]  # so that intervals do not hide each other
         axes.errorbar(shifted, accuracies, spread, color=colors[net], marker="o", capsize=3, label=net)
     axes.set_xscale("log")
-    axes.set_xticks(sorted({setting.photos for setting in settings}), minor=False)
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    sizes = sorted({setting.photos for setting in settings})
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.minorticks_off()
     axes.set(title=f"Test accuracy after {settings[0].epochs} epochs, with 95 % intervals")
     axes.set(xlabel="training photos (log scale)", ylabel="accuracy")

@@ -40,8 +40,8 @@ MAX_NAME = 28  # characters of a net's name, so that a line of BRIEF fits into 8
 def table(settings: Sequence[Setting]) -> list[dict[str, Any]]:
     """Build one row per setting; accuracies are fractions, times are seconds.
 
-    Further test metrics have columns, such as `test_f1`, if all finished runs have them. Unfinished runs of a setting
-    follow it, one row per kind of outcome.
+    Further test metrics that all finished runs have are columns, such as `test_f1`. Unfinished runs of a setting follow
+    it, one row per kind of outcome.
     """
     tested = [{key for key in run if key.startswith("test/")} for setting in settings for run in setting.runs]
     further = sorted(set.intersection(*tested) - KNOWN_TESTS) if tested else []
@@ -82,10 +82,7 @@ def _numbers(setting: Setting, further: Sequence[str]) -> dict[str, Any]:
 
 
 def accuracy_interval(setting: Setting) -> tuple[float, tuple[float, float], str]:
-    """Compute a setting's mean test accuracy, its 95 % interval, and the population for which the interval holds.
-
-    Without predictions, or with too few runs, the ends of the interval are NaN.
-    """
+    """Compute a setting's mean test accuracy, its 95 % interval, NaN if unknown, and the population that it is for."""
     correct = setting.correct
     values, sets, mean = correct.to_numpy(dtype=float), training_sets(correct.index), _mean(setting.runs, "test/acc")
     if values.size and len(values) == 1:
@@ -134,10 +131,7 @@ def start_of_learning(history: Sequence[dict[str, Any]], majority: float) -> flo
 
 def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
     """Format the table as Markdown, with rounded numbers."""
-    names = {name for row in rows for name in row}
-    further = sorted(name for name in names if name.startswith("test_") and not name.startswith("test_acc"))
-    columns = COLUMNS | {name.replace("_", " ", 1): f"{{{name}:.3f}}" for name in further}
-    return markdown([columns, ["---"] * len(columns), *(_cells(row, columns) for row in rows)])
+    return markdown([COLUMNS, ["---"] * len(COLUMNS), *map(_cells, rows)])
 
 
 def markdown(rows: Iterable[Iterable[str]]) -> str:
@@ -147,15 +141,15 @@ def markdown(rows: Iterable[Iterable[str]]) -> str:
 
 def to_text(rows: Sequence[dict[str, Any]]) -> str:
     """Format the columns of BRIEF for a terminal of 80 columns; a net's name that is too long is cut."""
-    cells = pd.DataFrame([_cells(row, COLUMNS) for row in rows], columns=[*COLUMNS])[BRIEF]
+    cells = pd.DataFrame(map(_cells, rows), columns=[*COLUMNS])[BRIEF]
     cells[ACCURACY] = cells[ACCURACY].str.partition(": ")[0]  # without why a run failed
     return cells.to_string(index=False, max_colwidth=MAX_NAME)
 
 
-def _cells(row: dict[str, Any], columns: dict[str, str]) -> list[str]:
+def _cells(row: dict[str, Any]) -> list[str]:
     """Format a row's cells; runs that did not finish have their outcome in place of the accuracy, and no numbers."""
     values = defaultdict(lambda: math.nan, row)
-    cells = {title: re.sub(r"\bnan%?", "–", form.format_map(values)) for title, form in columns.items()}
+    cells = {title: re.sub(r"\bnan%?", "–", form.format_map(values)) for title, form in COLUMNS.items()}
     cells = {title: re.sub(r"\binf\b", "never", cell.replace(" [–, –]", "")) for title, cell in cells.items()}
     if row["status"] != "finished":
         cells[ACCURACY] = row["status"]

@@ -33,10 +33,7 @@ class Dashboard(TensorBoardLogger):
 def fill(
     model: LightningModule, data: CatDogDataModule, trainer: Trainer, record: dict[str, Any], probabilities: Tensor
 ) -> None:
-    """Log graph, first-layer weights, mistakes and hyperparameters with the result to the trainer's TensorBoardLogger.
-
-    `record` and `probabilities` are as in `record.summarize`.
-    """
+    """Log graph, first-layer weights, mistakes, and hyperparameters with the result, to the TensorBoardLogger."""
     tensorboard = next(logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
     writer, steps = tensorboard.experiment, record["steps"]
     # Charts of the CUSTOM SCALARS tab. Tags are regular expressions: `$` excludes val/acc_sd.
