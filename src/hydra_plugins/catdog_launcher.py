@@ -151,8 +151,7 @@ class ProcessLauncher(Launcher):
 
 def room(threads: int) -> int:
     """Count the runs of so many threads that this machine's cores and memory have room for."""
-    affinity = getattr(os, "sched_getaffinity", None)  # of the cores, those that this process may use; Linux
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return max(1, min(cores // threads, int(memory / MEMORY_OF_RUN)))
 

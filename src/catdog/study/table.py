@@ -119,8 +119,8 @@ def _quartiles(name: str, values: Sequence[float]) -> dict[str, float]:
 def start_of_learning(history: Sequence[dict[str, Any]], majority: float) -> float:
     """Find the first epoch from which training loss stays below LEARNING of the class entropy for LASTING epochs.
 
-    The class entropy, -p ln p - (1 - p) ln(1 - p), is the loss of always predicting the class frequencies, of which
-    `majority` is the larger. Returns infinity if learning never starts.
+    The class entropy is the loss of always predicting the class frequencies, of which `majority` is the larger. Returns
+    infinity if learning never starts.
     """
     entropy = -sum(share * math.log(share) for share in (majority, 1 - majority) if share)
     rows = [(row["epoch"], row["train/loss"]) for row in history if "train/loss" in row]
