@@ -47,8 +47,7 @@ IGNORED_WARNINGS = (  # of Lightning and PyTorch; they do not concern the user
 def one_line_errors() -> Iterator[None]:
     """Report bad input and Ctrl-C as one line with a failing exit status.
 
-    Characters that the terminal cannot encode are printed as escapes. A closed pipe, as after `| head`, ends the
-    command silently.
+    Characters that the terminal cannot encode become escapes. A closed pipe, as after `| head`, ends it silently.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -79,8 +79,7 @@ def _plot_sizes(axes: Axes, settings: Sequence[Setting], colors: dict[str, str])
     sizes = sorted({setting.photos for setting in settings})
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.minorticks_off()
-    axes.set(title=f"Test accuracy after {settings[0].epochs} epochs, with 95 % intervals")
-    axes.set(xlabel="training photos (log scale)", ylabel="accuracy")
+    axes.set(title=f"Test accuracy after {settings[0].epochs} epochs, 95 % intervals", xlabel="training photos (log)")
 
 
 def _plot_curves(axes: Axes, settings: Sequence[Setting], colors: dict[str, str]) -> None:

@@ -31,8 +31,7 @@ def run(
     An interrupted run of the same `config` and photos in that folder is resumed; the record of a finished one is
     returned. `ckpt_path` resumes another run's `last.ckpt`. The trainer needs a RunCheckpoint and a TensorBoardLogger.
     A model other than CatDogClassifier must log `val/loss`, `val/acc` and `test/acc`. `test_weights` are "last" or
-    "best" (lowest validation loss); the others are told beside. Returns the record, as in `metrics.json`; None after
-    `fast_dev_run`. Raises an InputError if an argument, the folder or a checkpoint is invalid.
+    "best" (lowest validation loss). Returns the record; None after `fast_dev_run`; InputError for an invalid argument.
     """
     folder, started = Path(trainer.default_root_dir), time.perf_counter()
     _check(trainer, folder, ckpt_path, test_weights)
