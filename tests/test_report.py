@@ -97,7 +97,7 @@ def test_the_table_says_what_the_files_say(study: Path) -> None:
     assert rows["photos_per_second"].tolist() == [640] * 4
     assert rows["seconds"].tolist() == [50] * 4
     assert comparison.failed == 1
-    assert re.search(r"\| shallow \| 320 \| 2 \| cpu \| 1 \| .* \| failed: RuntimeError: no \|", str(comparison))
+    assert re.search(r"\| shallow \| 320 \| 2 \| cpu \| 1 \| failed: RuntimeError: no \|", str(comparison))
     assert all(len(line) <= 80 for line in comparison.summary().splitlines())
     assert re.search(r"shallow +320 +2 +1 +failed", comparison.summary())
 
@@ -270,17 +270,13 @@ def test_seeds_sizes_and_loggers_make_no_settings(tmp_path: Path) -> None:
     assert (setting.net, len(setting.runs)) == ("shallow", 3)
 
 
-def test_another_metric_of_all_runs_has_a_column(study: Path) -> None:
+def test_another_metric_of_all_runs_has_a_column_in_the_file(study: Path) -> None:
     paths = sorted(study.glob("*/metrics.json"))
     for path in paths:
         change(path, lambda run: run["replicas"][0].update({"test/f1": run["seed"] / 100, "test/loss": 0.5}))
     change(paths[0], lambda run: run["replicas"][0].update({"test/of_one_run_alone": 1.0}))
     comparison = report.compare([study])
     assert pd.DataFrame(comparison.rows)["test_f1"].dropna().tolist() == pytest.approx([0.02] * 4)
-    header, _, first, second, *_ = str(comparison).splitlines()
-    assert header.endswith("| s in all | test f1 |")
-    assert first.endswith("| 0.020 |")
-    assert {line.count("|") for line in (header, first, second)} == {header.count("|")}
     assert not any("alone" in name or "loss" in name for name in comparison.rows[0] if name != "train_loss")
 
 
@@ -306,9 +302,9 @@ def test_another_kind_of_model_that_logs_little_is_compared(tmp_path: Path) -> N
     (tmp_path / "failed/outcome.json").write_text(json.dumps(failed))
     comparison = report.compare([tmp_path])
     comparison.save(tmp_path)
-    row = "| Convolutional | 320 | 2 | cpu | 2 | 1 | 1 | 7 | 75.0% | too few runs | – | – | 0 | – | never [never, "
+    row = "| Convolutional | 320 | 2 | cpu | 2 | 75.0% | too few runs | – | – | never [never, "
     assert row in str(comparison)
-    assert re.search(r"\| Net \| 0 \| 0 \| cpu \| 1 \| .* \| failed: no information \|", str(comparison))
+    assert re.search(r"\| Net \| 0 \| 0 \| cpu \| 1 \| failed: no information \|", str(comparison))
 
 
 def test_the_report_is_saved(study: Path, tmp_path: Path) -> None:
@@ -330,7 +326,7 @@ def test_the_figure_has_the_primary_comparison_on_top_and_the_longest_run_of_eac
     left, right = drawn.axes
     names = [label.get_text() for label in left.get_yticklabels()][::-1]
     assert names == ["deep, 6 epochs", "shallow, 6 epochs", "shallow, 2 epochs", "deep, 2 epochs"]
-    assert [text.get_text() for text in right.texts] == ["shallow", "deep"]
+    assert [line.get_label() for line in right.lines[:2]] == ["shallow", "deep"]
     assert [len(line.get_xdata()) for line in right.lines[:2]] == [6, 6]  # type: ignore[arg-type]
 
 

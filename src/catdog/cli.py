@@ -47,8 +47,7 @@ IGNORED_WARNINGS = (  # of Lightning and PyTorch; they do not concern the user
 def one_line_errors() -> Iterator[None]:
     """Report bad input and Ctrl-C as one line with a failing exit status.
 
-    Characters that the terminal cannot encode are printed as escapes. A closed pipe, as after `| head`, ends the
-    command silently.
+    Characters that the terminal cannot encode become escapes. A closed pipe, as after `| head`, ends it silently.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -110,8 +109,6 @@ def explain(error: BaseException) -> str | None:
         return f"{cause.filename}: {reason(cause)}{advice}" if cause.filename else f"{reason(cause)}{advice}"
     if missing := re.search(NO_DEVICE, text):
         return f"no {missing[1]} device (trainer=auto and trainer=cpu run on any machine)"
-    if type(cause).__module__.startswith("tensorflow."):  # through which TensorBoard writes if it is installed
-        return f"TensorBoard's log cannot be written ({text}); make room and repeat the command"
     if [frame.f_globals["__name__"] for frame, _ in walk_tb(cause.__traceback__)][-1].startswith("lightning."):
         return f"trainer: {text}"
     if "Config group override" in text:

@@ -35,10 +35,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def csv_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """Format rows as CSV; text that a spreadsheet would take for a formula gets a leading apostrophe.
-
-    To restore the original text, remove one leading apostrophe.
-    """
+    """Format rows as CSV, with one apostrophe before text that a spreadsheet would take for a formula."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows([header, *(map(_escape_formula, row) for row in rows)])
     return text.getvalue()

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from hydra.utils import instantiate, to_absolute_path
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -34,10 +34,7 @@ MAX_NAME = 120  # characters of a study's folder; file systems allow 255 bytes
 
 
 def train(config: DictConfig) -> float | None:
-    """Train the configured model; return its validation accuracy.
-
-    A run that fails in a sweep logs its traceback and returns None; the sweep continues.
-    """
+    """Train the configured model; return its validation accuracy, or None if it failed in a sweep, which continues."""
     hydra_config = HydraConfig.get()
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     folder = Path(hydra_config.runtime.output_dir)
@@ -48,7 +45,7 @@ def train(config: DictConfig) -> float | None:
     try:
         with Interruption(folder) as interruption:
             _check(plain, sweeping)
-            metrics = _run(plain, folder, bool(hydra_config.job.chdir), interruption.callback())
+            metrics = _run(plain, folder, interruption.callback())
         return metrics.get("val/acc") if metrics else None
     except InterruptedRunError as error:
         save_outcome(folder, plain, "interrupted", str(error))
@@ -67,8 +64,8 @@ def train(config: DictConfig) -> float | None:
         return None
 
 
-def _run(config: dict[str, Any], folder: Path, chdir: bool, interruption: Any) -> dict[str, Any] | None:
-    """Build data, model, callbacks and loggers, and train; `chdir`: Hydra has changed the working directory."""
+def _run(config: dict[str, Any], folder: Path, interruption: Any) -> dict[str, Any] | None:
+    """Build data, model, callbacks and loggers, and train."""
     import torch  # here, because PyTorch takes seconds that --help need not wait for
     from lightning import seed_everything
 
@@ -76,9 +73,6 @@ def _run(config: dict[str, Any], folder: Path, chdir: bool, interruption: Any) -
 
     torch.set_num_threads(config["threads"])
     seed_everything(config["seed"], verbose=False)
-    if chdir:
-        for group, key in ((config["data"], "root"), (config["data"], "cache_dir"), (config, "ckpt_path")):
-            group[key] = group.get(key) and to_absolute_path(group[key])
     build = partial(instantiate, _convert_="all")
     data, model = build(config["data"]), build(config["model"])
     callbacks = [training.RunCheckpoint(folder / "checkpoints"), interruption]
@@ -127,10 +121,8 @@ def _check(config: dict[str, Any], sweeping: bool) -> None:
 def _log_result(metrics: dict[str, Any], folder: Path) -> None:
     """Log the result, its files and the next commands."""
     if dead := sum(replica.get("val/dead", 0) > 0 for replica in metrics["replicas"]):
-        logger.warning(
-            "%d of %d nets dead: the output is the same for every validation photo, as when no unit of a layer is "
-            "active; try another seed or wider layers", dead, len(metrics["replicas"]),
-        )  # fmt: skip
+        how_many = f"{dead} of {len(metrics['replicas'])} nets dead"
+        logger.warning("%s: one output for all validation photos; try another seed or wider layers", how_many)
     others = (f"  {describe_weights(**other)}\n" for other in metrics["other_weights"])
     logger.info(
         f"{describe(metrics)}\n{''.join(others)}"
@@ -153,9 +145,8 @@ def save_outcome(folder: Path, config: dict[str, Any], status: str, reason: str)
 def name_variant(overrides: Sequence[str]) -> str:
     """Name a study's folder after the command's overrides, so that different photos or settings never share one.
 
-    `overrides` are as typed, such as ["study=widths", "data=folder", "data.root=PATH", "model.replicas=4"], which gives
-    "NAME_model.replicas=4-HASH": the name of the photos' folder, and a hash of its path and of all the rest. Without
-    a path, the hash is there only if something cannot be in a folder's name and was dropped.
+    ["study=widths", "data=folder", "data.root=PATH", "model.replicas=4"] gives "NAME_model.replicas=4-HASH": the name
+    of the photos' folder, and a hash of its path and the rest; without a path, only if the name lacks something.
     """
     values = {key: value for key, _, value in (override.partition("=") for override in sorted(overrides))}
     data, root = values.pop("data", "drawn"), values.pop("data.root", "")
@@ -180,10 +171,7 @@ class ReportCallback(Callback):
     """Hydra callback that compares all runs at the end of a multirun; it exits with failure if one has failed."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse a sweep whose jobs would share a folder, and a study in the folder of another one.
-
-        Jobs would share a folder if the swept key is not part of their folders' names.
-        """
+        """Refuse a sweep over a key that is not in the jobs' folder names, and a study in the folder of another one."""
         if config.get("jobs") is not None and "jobs" not in config.hydra.launcher:
             sys.exit("catdog: jobs is for hydra/launcher=processes; another launcher has options of its own")
         unnamed = config.hydra.job.config.override_dirname.exclude_keys

@@ -82,10 +82,9 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
 
 
 def mean_accuracy(correct: Floats) -> tuple[float, tuple[float, float] | None]:
-    """Compute the mean accuracy of runs on one training set, and its 95 % interval.
+    """Compute the mean accuracy of runs on one training set, (runs, photos) of 1 or 0, and its 95 % interval.
 
-    `correct` is (runs, photos), 1 or 0. One run: `wilson_interval`, for this very net on other photos. Several: see
-    `for_these_photos`; None if they are too few.
+    One run: `wilson_interval`, for this very net on other photos. Several: see `for_these_photos`; None if too few.
     """
     mean = float(correct.mean())
     if len(correct) == 1:

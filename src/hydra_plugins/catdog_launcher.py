@@ -116,13 +116,9 @@ class Progress:
 
 
 class ProcessLauncher(Launcher):
-    """Launcher of the task in several processes, with one line of progress for all runs.
+    """Launcher of the task in several processes, with one line of progress; a run prints to the log in its folder.
 
-    What a run prints goes to the log in its folder.
-
-    Args:
-        jobs: number of runs at once; None for as many as there are cores and memory for them, but 1 if the first run
-            trains on a GPU.
+    `jobs` is the number of runs at once; None: as many as `room` counts, but 1 if the first run trains on a GPU.
     """
 
     def __init__(self, jobs: int | None = None) -> None:
@@ -135,10 +131,7 @@ class ProcessLauncher(Launcher):
         self.task = task_function.__module__, task_function.__name__
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Decode the photos of the first run, then run all; return what Hydra's `run_job` returned, in order.
-
-        Raises SystemExit if the command was interrupted, or a process was killed.
-        """
+        """Run all, after the first one's photos are decoded; SystemExit if the command or a process was stopped."""
         check_whole_number("threads", self.config.threads, least=1)
         numbered = enumerate(job_overrides, initial_job_idx)
         runs = [Run(self.context, self.config, self.task, overrides, number) for number, overrides in numbered]
@@ -157,15 +150,9 @@ class ProcessLauncher(Launcher):
 
 
 def room(threads: int) -> int:
-    """Count the runs of so many threads that this machine's, or a container's, cores and memory have room for."""
-    affinity = getattr(os, "sched_getaffinity", None)  # of the cores, those that this process may use; Linux
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    """Count the runs of so many threads that this machine's cores and memory have room for."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with suppress(OSError, ValueError):  # no container, or one without this limit
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cores = min(cores, -(-int(quota) // int(period)))
-    with suppress(OSError, ValueError):
-        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return max(1, min(cores // threads, int(memory / MEMORY_OF_RUN)))
 
 

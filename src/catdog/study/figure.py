@@ -2,13 +2,12 @@
 
 import textwrap
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter, ScalarFormatter
+from matplotlib.ticker import PercentFormatter
 
 from catdog.study.settings import TRAINING_SET, Setting
 from catdog.study.table import accuracy_interval, validation
@@ -17,7 +16,6 @@ from catdog.study.verdict import Verdict
 PHOTOS = "data.train_photos"  # key of the data axis
 MAX_CURVES = 8  # more are no longer told apart
 APART = 1.03  # ratio of the places of two nets on the axis of training photos
-MIN_GAP = 0.045  # between labels, as a fraction of the axes' height
 
 
 def comparison(settings: Sequence[Setting], primary: Sequence[Verdict]) -> Figure:
@@ -47,9 +45,13 @@ def comparison(settings: Sequence[Setting], primary: Sequence[Verdict]) -> Figur
     longest = {setting.net: setting for setting in finished if setting.keys.get(PHOTOS) == shown[0].keys.get(PHOTOS)}
     _plot_curves(right, list(longest.values())[:MAX_CURVES], colors)
     for axes, part in ((left, "test"), (right, "val")):
-        draw = axes.axvline if axes is left and not several_sizes else axes.axhline
+        rows_of_settings = axes is left and not several_sizes
+        draw, axis = (axes.axvline, axes.xaxis) if rows_of_settings else (axes.axhline, axes.yaxis)
         baseline = float(np.mean([run["baseline"][part] for setting in finished for run in setting.runs]))
-        axes.legend(handles=[draw(baseline, color="gray", linestyle="--", label=f"majority class {baseline:.1%}")])
+        draw(baseline, color="gray", linestyle="--", label=f"majority class {baseline:.1%}")
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
     return figure
 
 
@@ -63,34 +65,25 @@ def _plot_rows(axes: Axes, rows: Sequence[Setting], colors: dict[str, str]) -> N
         axes.plot(accuracy, height, "o", color=colors[setting.net])
     axes.set_yticks(range(len(rows)), [f"{setting.net}, {setting.epochs} epochs" for setting in reversed(rows)])
     axes.set(title="Test accuracy, with 95 % intervals", xlabel=f"accuracy (intervals for {' or '.join(populations)})")
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.grid(axis="x", alpha=0.3)
 
 
 def _plot_sizes(axes: Axes, settings: Sequence[Setting], colors: dict[str, str]) -> None:
     """Plot test accuracy against the number of training photos, on a log scale."""
-    ends = []
     for number, net in enumerate(dict.fromkeys(setting.net for setting in settings)):
         own = [setting for setting in settings if setting.net == net]
         accuracies, intervals, _ = zip(*(accuracy_interval(setting) for setting in own), strict=True)
         photos, spread = [setting.photos for setting in own], np.abs(np.transpose(intervals) - accuracies)
         shifted = [count * APART**number for count in photos]  # so that intervals do not hide each other
-        axes.errorbar(shifted, accuracies, spread, color=colors[net], marker="o", capsize=3)
-        ends.append((shifted[-1], accuracies[-1], net, colors[net]))
-    _label(axes, ends)
+        axes.errorbar(shifted, accuracies, spread, color=colors[net], marker="o", capsize=3, label=net)
     axes.set_xscale("log")
-    axes.set_xticks(sorted({setting.photos for setting in settings}), minor=False)
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    sizes = sorted({setting.photos for setting in settings})
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.minorticks_off()
-    axes.set(title=f"Test accuracy after {settings[0].epochs} epochs, with 95 % intervals")
-    axes.set(xlabel="training photos (log scale)", ylabel="accuracy")
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.grid(alpha=0.3)
+    axes.set(title=f"Test accuracy after {settings[0].epochs} epochs, 95 % intervals", xlabel="training photos (log)")
 
 
 def _plot_curves(axes: Axes, settings: Sequence[Setting], colors: dict[str, str]) -> None:
     """Plot validation accuracy against epochs: mean over training sets, or runs of a single one, ±1 standard error."""
-    ends = []
     for setting in settings:
         sets = pd.MultiIndex.from_tuples([tuple(run[key] for key in TRAINING_SET) for run in setting.runs])
         curves = pd.DataFrame([dict(validation(run)) for run in setting.runs], sets).dropna(axis=1).sort_index(axis=1)
@@ -99,25 +92,7 @@ def _plot_curves(axes: Axes, settings: Sequence[Setting], colors: dict[str, str]
         if sets.nunique() > 1:
             curves = curves.groupby(level=[0, 1, 2]).mean()
         mean, error, color = curves.mean(), curves.sem().fillna(0), colors[setting.net]
-        axes.plot(mean, color=color, marker="o" if len(mean) == 1 else "")
+        axes.plot(mean, color=color, marker="o" if len(mean) == 1 else "", label=setting.net)
         axes.fill_between(mean.index, mean - error, mean + error, color=color, alpha=0.2, linewidth=0)
-        ends.append((mean.index[-1], mean.iloc[-1], setting.net, color))
-    _label(axes, ends)
     photos = f", {settings[0].photos:,} training photos" if settings else ""
     axes.set(title=f"Validation accuracy ±1 standard error{photos}", xlabel="epoch", ylabel="accuracy")
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.grid(alpha=0.3)
-
-
-def _label(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Write each line's name, in its color, right of its end; close ones are moved apart."""
-    low, high = axes.get_ylim()
-    ends = sorted(ends, key=lambda end: end[1])
-    heights: list[float] = []
-    for _, y, *_ in ends:
-        heights.append(max([y, *(height + MIN_GAP * (high - low) for height in heights[-1:])]))
-    down = np.mean(heights) - np.mean([y for _, y, *_ in ends]) if ends else 0.0
-    for height, (x, _, name, color) in zip(heights, ends, strict=True):
-        place: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "annotation_clip": False}
-        shown = name if len(name) < 28 else f"{name[:26]}…"
-        axes.annotate(shown, (x, height - down), va="center", color=color, **place)

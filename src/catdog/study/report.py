@@ -11,7 +11,7 @@ import pandas as pd
 from catdog.study import figure
 from catdog.study.settings import Setting, collect
 from catdog.study.table import markdown, table, to_markdown, to_text
-from catdog.study.verdict import MAX_PAIRS, Verdict, interval, points, verdicts
+from catdog.study.verdict import Verdict, interval, points, verdicts
 
 SHOWN = 6  # exploratory comparisons that a terminal shows
 WIDTH = 80  # columns of a terminal
@@ -36,8 +36,6 @@ class Report:
     def notes(self) -> list[str]:
         """Sentences on what the verdicts rest on."""
         notes = [remark for verdict in (*self.primary, *self.exploratory) for remark in verdict.remarks]
-        if not self.exploratory and len(self.settings) > 20:
-            notes.append(f"There are more than {MAX_PAIRS} pairs of settings, too many to compare.")
         if any(row.get("interval_for") == "this very net" for row in self.rows):
             notes.append("The interval of a single run is that of this very net, on other photos of this kind.")
         if any(run["replicas"] > 1 for setting in self.settings for run in setting.runs):
@@ -51,7 +49,7 @@ class Report:
         heading = [f"Exploratory ({len(found)} of {len(self.exploratory)} comparisons):"] if found and main else []
         bullets = [verdict.brief if len(self.exploratory) > 1 else str(verdict) for verdict in found] + self.notes
         lines = [textwrap.fill(bullet, WIDTH, initial_indent="- ", subsequent_indent="  ") for bullet in bullets]
-        return "\n\n".join([*main, to_text(self.rows, WIDTH).rstrip(), "\n".join([*heading, *lines])])
+        return "\n\n".join([*main, to_text(self.rows), "\n".join([*heading, *lines])])
 
     def __str__(self) -> str:
         """Format the whole report in Markdown."""

@@ -51,12 +51,8 @@ class Setting:
 
     @cached_property
     def correct(self) -> pd.DataFrame:
-        """Correctness, 1.0 or 0.0: a row per run, indexed by RUN, and a column per test photo.
-
-        A run that is there twice has one row.
-        """
-        frame = pd.DataFrame({tuple(run[key] for key in RUN): run["correct"] for run in self.runs}).T
-        return frame.rename_axis(RUN)
+        """Correctness, 1.0 or 0.0: a row per run (one if there twice), indexed by RUN; a column per test photo."""
+        return pd.DataFrame({tuple(run[key] for key in RUN): run["correct"] for run in self.runs}).T.rename_axis(RUN)
 
     def is_side(self, side: str) -> bool:
         """Tell whether this is the "first" or "second" of the study's primary comparison; see conf/study/."""
@@ -71,10 +67,7 @@ def training_sets(runs: pd.Index) -> NDArray[np.int64]:
 
 
 def collect(folders: Sequence[Path]) -> list[Setting]:
-    """Group the records below the folders into settings, sorted by depth, name, epochs and accelerator.
-
-    Raises an InputError if a folder is missing, or there is no run below any.
-    """
+    """Group the records below the folders into settings, sorted by depth and name; InputError if there are none."""
     groups: dict[str, tuple[dict[str, str], list[dict[str, Any]]]] = {}
     for record in (record for folder in folders for record in _records(folder)):
         flat = pd.json_normalize(record["config"], sep=".").iloc[0].drop([*RUN_KEYS], errors="ignore").to_dict()

@@ -2,11 +2,12 @@
 
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from catdog.statistics import for_any_photos, for_these_photos, wilson_interval
 from catdog.study.settings import TRAINING_SET, Setting, training_sets
@@ -22,32 +23,25 @@ COLUMNS = {
     "epochs": "{epochs}",
     "on": "{accelerator}",
     "runs": "{runs}",
-    "training sets": "{training_sets}",
-    "hidden layers": "{depth}",
-    "parameters": "{parameters:,}",
     ACCURACY: "{test_acc:.1%} [{test_acc_low:.1%}, {test_acc_high:.1%}]",
     "interval for": "{interval_for}",
-    "validation": "{val_acc:.1%}",
     "best validation [quartiles]": "{best:.1%} [{best_low:.1%}, {best_high:.1%}]",
-    "runs that reach 70 %": "{reaching}",
     "best epoch [quartiles]": "{best_epoch:.0f} [{best_epoch_low:.0f}, {best_epoch_high:.0f}]",
     "start of learning at epoch [quartiles]": "{learning:.0f} [{learning_low:.0f}, {learning_high:.0f}]",
     "epochs below 60 % after 30 [quartiles]": "{below:.0%} [{below_low:.0%}, {below_high:.0%}]",
     "train loss": "{train_loss:.3f}",
     "dead nets": "{dead_nets}",
     "s per epoch": "{seconds_per_epoch:.2f}",
-    "photos per s": "{photos_per_second:,.0f}",
-    "s in all": "{seconds:.0f}",
-}  # of the Markdown table: title and cell format; comparison.csv has the unrounded numbers
-HEAD = ("net", "training photos", "epochs", "on", "runs")  # columns of runs that did not finish
-BRIEF = ("net", "training photos", "epochs", "runs", ACCURACY)  # columns that a terminal shows
+}  # of the Markdown table: title and cell format; comparison.csv has more, unrounded
+BRIEF = ["net", "training photos", "epochs", "runs", ACCURACY]  # columns that a terminal shows
+MAX_NAME = 28  # characters of a net's name, so that a line of BRIEF fits into 80
 
 
 def table(settings: Sequence[Setting]) -> list[dict[str, Any]]:
     """Build one row per setting; accuracies are fractions, times are seconds.
 
-    Further test metrics have columns, such as `test_f1`, if all finished runs have them. Unfinished runs of a setting
-    follow it, one row per kind of outcome.
+    Further test metrics that all finished runs have are columns, such as `test_f1`. Unfinished runs of a setting follow
+    it, one row per kind of outcome.
     """
     tested = [{key for key in run if key.startswith("test/")} for setting in settings for run in setting.runs]
     further = sorted(set.intersection(*tested) - KNOWN_TESTS) if tested else []
@@ -66,16 +60,14 @@ def _numbers(setting: Setting, further: Sequence[str]) -> dict[str, Any]:
     runs = setting.runs
     accuracy, (low, high), population = accuracy_interval(setting)
     return {
-        "depth": runs[0]["depth"],
-        "parameters": runs[0]["parameters"],
+        **{name: runs[0][name] for name in ("depth", "parameters")},
         "runs": len(runs),
         "training_sets": len({tuple(run[key] for key in TRAINING_SET) for run in runs}),
         "test_acc": accuracy,
         "test_acc_low": low,
         "test_acc_high": high,
         "interval_for": population,
-        "val_acc": _mean(runs, "val/acc"),
-        **{key.replace("/", "_"): _mean(runs, key) for key in further},
+        **{key.replace("/", "_"): _mean(runs, key) for key in ("val/acc", *further)},
         **_quartiles("best", [accuracy for _, accuracy in map(_best_epoch, runs)]),
         "reaching": sum(accuracy >= HIGH for _, accuracy in map(_best_epoch, runs)),
         **_quartiles("best_epoch", [epoch for epoch, _ in map(_best_epoch, runs)]),
@@ -90,10 +82,7 @@ def _numbers(setting: Setting, further: Sequence[str]) -> dict[str, Any]:
 
 
 def accuracy_interval(setting: Setting) -> tuple[float, tuple[float, float], str]:
-    """Compute a setting's mean test accuracy, its 95 % interval, and the population for which the interval holds.
-
-    Without predictions, or with too few runs, the ends of the interval are NaN.
-    """
+    """Compute a setting's mean test accuracy, its 95 % interval, NaN if unknown, and the population that it is for."""
     correct = setting.correct
     values, sets, mean = correct.to_numpy(dtype=float), training_sets(correct.index), _mean(setting.runs, "test/acc")
     if values.size and len(values) == 1:
@@ -130,8 +119,8 @@ def _quartiles(name: str, values: Sequence[float]) -> dict[str, float]:
 def start_of_learning(history: Sequence[dict[str, Any]], majority: float) -> float:
     """Find the first epoch from which training loss stays below LEARNING of the class entropy for LASTING epochs.
 
-    The class entropy, -p ln p - (1 - p) ln(1 - p), is the loss of always predicting the class frequencies, of which
-    `majority` is the larger. Returns infinity if learning never starts.
+    The class entropy is the loss of always predicting the class frequencies, of which `majority` is the larger. Returns
+    infinity if learning never starts.
     """
     entropy = -sum(share * math.log(share) for share in (majority, 1 - majority) if share)
     rows = [(row["epoch"], row["train/loss"]) for row in history if "train/loss" in row]
@@ -142,10 +131,7 @@ def start_of_learning(history: Sequence[dict[str, Any]], majority: float) -> flo
 
 def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
     """Format the table as Markdown, with rounded numbers."""
-    names = {name for row in rows for name in row}
-    further = sorted(name for name in names if name.startswith("test_") and not name.startswith("test_acc"))
-    columns = COLUMNS | {name.replace("_", " ", 1): f"{{{name}:.3f}}" for name in further}
-    return markdown([columns, ["---"] * len(columns), *(_cells(row, columns) for row in rows)])
+    return markdown([COLUMNS, ["---"] * len(COLUMNS), *map(_cells, rows)])
 
 
 def markdown(rows: Iterable[Iterable[str]]) -> str:
@@ -153,29 +139,21 @@ def markdown(rows: Iterable[Iterable[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 
 
-def to_text(rows: Sequence[dict[str, Any]], width: int = 80) -> str:
-    """Format the columns of BRIEF for a terminal of this width; a net's name that is too long is cut."""
-    columns = {title: COLUMNS[title] for title in BRIEF}
-    lines = [list(BRIEF), *([cell.partition(": ")[0] for cell in _cells(row, columns)] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    most = width - sum(widths[1:]) - 2 * (len(widths) - 1)
-    return "".join(
-        f"{net if len(net) <= most else net[: most - 1] + '…':{min(most, widths[0])}}  "
-        + "  ".join(f"{cell:>{size}}" for cell, size in zip(cells, widths[1:], strict=True))
-        + "\n"
-        for net, *cells in lines
-    )
+def to_text(rows: Sequence[dict[str, Any]]) -> str:
+    """Format the columns of BRIEF for a terminal of 80 columns; a net's name that is too long is cut."""
+    cells = pd.DataFrame(map(_cells, rows), columns=[*COLUMNS])[BRIEF]
+    cells[ACCURACY] = cells[ACCURACY].str.partition(": ")[0]  # without why a run failed
+    return cells.to_string(index=False, max_colwidth=MAX_NAME)
 
 
-def _cells(row: dict[str, Any], columns: dict[str, str]) -> list[str]:
-    """Format a row's cells; runs that did not finish have their outcome in place of the accuracy."""
+def _cells(row: dict[str, Any]) -> list[str]:
+    """Format a row's cells; runs that did not finish have their outcome in place of the accuracy, and no numbers."""
+    values = defaultdict(lambda: math.nan, row)
+    cells = {title: re.sub(r"\bnan%?", "–", form.format_map(values)) for title, form in COLUMNS.items()}
+    cells = {title: re.sub(r"\binf\b", "never", cell.replace(" [–, –]", "")) for title, cell in cells.items()}
     if row["status"] != "finished":
-        return [
-            row["status"] if title == ACCURACY else form.format_map(row) if title in HEAD else ""
-            for title, form in columns.items()
-        ]
-    cells = (re.sub(r"\bnan%?", "–", form.format_map(row)) for form in columns.values())
-    return [re.sub(r"\binf\b", "never", cell.replace(" [–, –]", "")) for cell in cells]
+        cells[ACCURACY] = row["status"]
+    return [*cells.values()]
 
 
 def _mean(runs: Iterable[dict[str, Any]], key: str) -> float:

@@ -9,7 +9,6 @@ import numpy as np
 from catdog.statistics import Estimate, for_any_photos, for_these_photos, holm
 from catdog.study.settings import Setting, differing, training_sets
 
-MAX_PAIRS = 200
 # Settings that differ only in one of these get no verdict: hardware should not change the accuracy, and runs on
 # other photos, or on another number of them, have no training set in common.
 UNTESTED_KEYS = {
@@ -67,8 +66,6 @@ class Verdict:
         populations = {"any": self.others, "these": self.these}
         answers = [f"{interval(found)} for {name} training photos" for name, found in populations.items() if found]
         detectable = points(self.tested.detectable(self.comparisons))
-        if self.others and self.these:
-            detectable += f" ({points(self.these.detectable(self.comparisons))} for these photos)"
         text = (
             f"{self.subject}: {self.word}, {points(self.mean)} points {' and '.join(answers)}, p = {self.p_value:.2g}. "
             f"With {_count(self.sets, 'training set')}, {_count(self.pairs, 'pair')} of runs and {self.photos:,} test "
@@ -81,7 +78,7 @@ def verdicts(settings: Sequence[Setting]) -> tuple[list[Verdict], list[Verdict]]
     """Test each pair of settings that differ in a single key, such as hidden widths or epochs.
 
     Returns the primary comparison, if the settings' configurations name one, which is tested alone, and all others,
-    which share their level (Holm); more than MAX_PAIRS of them are left out.
+    which share their level (Holm).
     """
     primary: list[tuple[Setting, Setting, str]] = []
     rest: list[tuple[Setting, Setting, str]] = []
@@ -93,8 +90,6 @@ def verdicts(settings: Sequence[Setting]) -> tuple[list[Verdict], list[Verdict]]
             named = first.is_side("first") and second.is_side("second")
             (primary if named else rest).append((first, second, keys[0]))
     rest.sort(key=lambda pair: pair[2] != "model.hidden")  # between nets first
-    if len(rest) > MAX_PAIRS:
-        rest.clear()
     return _corrected([_compare(*pair) for pair in primary]), _corrected([_compare(*pair) for pair in rest])
 
 

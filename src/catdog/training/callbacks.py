@@ -37,15 +37,14 @@ class RunCheckpoint(Checkpoint):
     `last.ckpt` is saved before the first epoch, after an epoch if SAVE_INTERVAL has passed since the last save, and at
     the end of training. Lightning calls a `Checkpoint` last, after the module has logged its training metrics.
 
-    Attributes:
-        best: state dict with each replica's weights from its lowest validation loss; empty without validation.
-        rows: the history, one dict per step at which an epoch or a validation ended: `epoch` (from 1), `step` (of the
-            optimizer), `seconds` (of the epoch), and each metric as a list over the replicas.
+    `rows` is the history, one dict per step at which an epoch or a validation ended: `epoch` (from 1), `step` (of the
+    optimizer), `seconds` (of the epoch), and each metric as a list over the replicas. `best` is a state dict with each
+    replica's weights from its lowest validation loss; empty without validation.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.rows: list[dict[str, Any]] = []
         self._folder = folder
+        self.rows: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
         self._saved_at = self._started = 0.0
         self._bar: tqdm[Any] = tqdm(disable=True)

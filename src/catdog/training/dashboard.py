@@ -15,7 +15,6 @@ from catdog.data import CatDogDataModule
 from catdog.model import CatDogClassifier
 
 MAX_UNITS = 64  # in the picture of the first layer
-RESULT = "verdict/test_acc"  # TensorBoard sorts its groups by name, and the curves come first
 
 
 class Dashboard(TensorBoardLogger):
@@ -33,10 +32,7 @@ class Dashboard(TensorBoardLogger):
 def fill(
     model: LightningModule, data: CatDogDataModule, trainer: Trainer, record: dict[str, Any], probabilities: Tensor
 ) -> None:
-    """Log graph, first-layer weights, mistakes and hyperparameters with the result to the trainer's TensorBoardLogger.
-
-    `record` and `probabilities` are as in `record.summarize`.
-    """
+    """Log graph, first-layer weights, mistakes, and hyperparameters with the result, to the TensorBoardLogger."""
     tensorboard = next(logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
     writer, steps = tensorboard.experiment, record["steps"]
     # Charts of the CUSTOM SCALARS tab. Tags are regular expressions: `$` excludes val/acc_sd.
@@ -55,5 +51,5 @@ def fill(
     # By default TensorBoard shows the first five by name, so accelerators are "processors".
     columns |= {"lr": model.hparams.get("lr", 0.0), "processor": record["accelerator"]}
     columns["data"] = Path(getattr(data.source, "root", type(data.source).__name__)).name
-    tensorboard.log_hyperparams(columns, {RESULT: record["test/acc"]})
+    tensorboard.log_hyperparams(columns, {"verdict/test_acc": record["test/acc"]})  # by name, after the curves
     tensorboard.save()

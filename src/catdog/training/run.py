@@ -31,11 +31,7 @@ def run(
     An interrupted run of the same `config` and photos in that folder is resumed; the record of a finished one is
     returned. `ckpt_path` resumes another run's `last.ckpt`. The trainer needs a RunCheckpoint and a TensorBoardLogger.
     A model other than CatDogClassifier must log `val/loss`, `val/acc` and `test/acc`. `test_weights` are "last" or
-    "best" (lowest validation loss); the others are told beside. Returns the record, as in `metrics.json`; None after
-    `fast_dev_run`.
-
-    Raises:
-        InputError: an argument, the folder or a checkpoint is invalid.
+    "best" (lowest validation loss). Returns the record; None after `fast_dev_run`; InputError for an invalid argument.
     """
     folder, started = Path(trainer.default_root_dir), time.perf_counter()
     _check(trainer, folder, ckpt_path, test_weights)
@@ -75,11 +71,7 @@ def _check(trainer: Trainer, folder: Path, ckpt_path: str | Path | None, test_we
 def _fit(
     trainer: Trainer, model: LightningModule, data: CatDogDataModule, folder: Path, ckpt_path: str | Path | None
 ) -> None:
-    """Train, resuming from the folder's last checkpoint or else from `ckpt_path`, if there is one.
-
-    Raises:
-        InputError: the checkpoint has other hyperparameters, or is not from a run.
-    """
+    """Train, resuming from the folder's last checkpoint or else from `ckpt_path`; InputError if it is another net's."""
     for path in folder.glob("hpc_ckpt_*"):  # mid-epoch checkpoints, which Lightning would load even for testing
         path.unlink(missing_ok=True)
     last = folder / "checkpoints" / "last.ckpt"
@@ -101,8 +93,7 @@ def _test(
 ) -> tuple[dict[str, list[float]], list[record.Predicted]]:
     """Predict with the last and the best weights, and test the chosen ones, which the module then keeps.
 
-    Returns:
-        The test metrics, and the predictions: first those of the chosen weights, then those of the others, if any.
+    Returns the test metrics, and the predictions: first those of the chosen weights, then those of the others, if any.
     """
     last = {name: value.clone() for name, value in model.state_dict().items()}
     weights = {"last": (last, [trainer.global_step] * len(seeds_of(model)))}

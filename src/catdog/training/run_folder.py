@@ -46,10 +46,7 @@ def open_run_folder(folder: Path, identity: dict[str, Any], is_first: bool) -> I
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Load a checkpoint of catdog on the CPU.
-
-    Raises InputError if the file is missing, damaged or not a checkpoint of catdog.
-    """
+    """Load a checkpoint on the CPU; InputError if the file is missing, damaged or not a checkpoint of catdog."""
     if not Path(path).is_file():
         raise InputError(f"no file at '{path}'; give a checkpoint, such as RUN/checkpoints/best.ckpt")
     try:
