@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from catdog.data import CatDogDataModule, FolderSource, PhotoSource, PixelStore
-from catdog.environment import environment
 from catdog.errors import InputError
 from catdog.files import write_atomically
 from catdog.inference.evaluation_figure import draw_evaluation
@@ -20,6 +19,7 @@ from catdog.inference.runs import FinishedRun, locate
 from catdog.model.metrics import mean_logits
 from catdog.names import net_title, shown
 from catdog.plots import SIDE, mistakes
+from catdog.training.record import environment
 
 
 class Sample(NamedTuple):

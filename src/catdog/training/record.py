@@ -2,20 +2,24 @@
 
 import json
 import logging
+import os
+import platform
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
 import numpy as np
+import torch
 from lightning import LightningModule, Trainer
 from numpy.typing import NDArray
 from torch import Tensor
 
 from catdog import plots
 from catdog.data import CatDogDataModule
-from catdog.environment import environment
 from catdog.files import METRICS, csv_text, write_atomically
 from catdog.model import CatDogClassifier
 from catdog.names import net_title
@@ -24,6 +28,8 @@ from catdog.training import dashboard
 from catdog.training.callbacks import seeds_of
 
 logger = logging.getLogger(__name__)
+
+PACKAGES = ("catdog", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -138,3 +144,19 @@ def _means(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Average every number that all rows have, except the seed."""
     names = [name for name, value in rows[0].items() if isinstance(value, int | float) and name != "seed"]
     return {name: mean(row[name] for row in rows) for name in names if all(name in row for row in rows)}
+
+
+def environment() -> dict[str, Any]:
+    """Describe versions and machine, as JSON values."""
+    cpuinfo = Path("/proc/cpuinfo")  # Linux; elsewhere, `platform` knows the processor's name
+    name = re.search(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return {
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "machine": {
+            "system": platform.platform(),
+            "processor": name[1] if name else platform.processor(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+    }
