@@ -11,12 +11,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="folder of the page; the run's by default")
-    parser.add_argument("--seed", metavar="S", type=int, help="seed of the net shown first; the first by default")
     arguments = parser.parse_args()
     with one_line_errors():
         from catdog.inference.inspect import inspect_run  # here, because --help need not wait for PyTorch
 
-        print(inspect_run(arguments.run, arguments.out, arguments.seed))
+        print(inspect_run(arguments.run, arguments.out))
 
 
 if __name__ == "__main__":

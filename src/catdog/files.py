@@ -36,10 +36,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def csv_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """Format rows as CSV, with one apostrophe before text that a spreadsheet would take for a formula."""
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([header, *(map(_escape_formula, row) for row in rows)])
+    text, starts = io.StringIO(newline=""), FORMULA_STARTS
+    escaped = ([f"'{x}" if isinstance(x, str) and x.startswith(starts) else x for x in row] for row in rows)
+    csv.writer(text).writerows([header, *escaped])
     return text.getvalue()
-
-
-def _escape_formula(cell: object) -> object:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell

@@ -29,7 +29,6 @@ from catdog.files import METRICS
 from catdog.interruption import SIGNALS
 
 MEMORY_OF_RUN = 0.6e9  # bytes; less where processes share memory, more for wide layers: docs/performance.md
-REFRESH = 1.0  # seconds between updates of the progress line
 PATIENCE = 30.0  # seconds until a process that ignores SIGTERM is killed
 RESUMES = "the same command runs the rest"
 
@@ -169,7 +168,7 @@ def _execute(pool: ProcessPoolExecutor, runs: Sequence[Run], at_once: int, retur
             print(f"\r\033[K{progress}", end="", file=sys.stderr, flush=True)
         if not running:
             return
-        for future in wait(running, REFRESH, FIRST_COMPLETED).done:
+        for future in wait(running, 1.0, FIRST_COMPLETED).done:
             run = running.pop(future)
             returned[run.number], trained = future.result()
             progress.finish(run, trained)

@@ -45,8 +45,7 @@ MICROSOFT_PHOTOS = Archive(
 class OxfordPetsSource(FileSource):
     """Oxford-IIIT Pet photos, labelled like torchvision's `OxfordIIITPet(target_types="binary-category")`.
 
-    The published trainval and test lists are merged. Photos and lists are downloaded into `root` if missing; see
-    `obtain`. torchvision's class returns labels only together with decoded photos.
+    The published trainval and test lists are merged. All are downloaded into `root` if missing; see `obtain`.
     """
 
     def __init__(self, root: str | Path, images: Archive = OXFORD_IMAGES, labels: Archive = OXFORD_LABELS) -> None:

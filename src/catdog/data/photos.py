@@ -23,7 +23,6 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # by content; some of Pillow's 
 MAX_PIXELS = 100_000_000  # of a photo; decoding one takes 400 MB, a transparent WebP up to 1.6 GB
 LARGE_PHOTO = 25_000_000  # pixels; larger photos are decoded one at a time, to bound memory
 MAX_FILE_BYTES = 2**28  # because some decoders read the whole file first
-MAX_REASON_LENGTH = 200  # characters
 MACHINE_ERRORS = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT)  # not the photo's fault
 _large_photo_lock = threading.Lock()
 # Bytes. With blocks under 32 MB, Pillow's default, malloc would keep each thread's last photo in memory.
@@ -91,7 +90,7 @@ class FileSource:
                 why = f"({os.strerror(number)}), which need not be its fault; repeat the command when there is room"
                 raise InputError(f"{self.names[index]!r} could not be read {why}") from error
             why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-            raise UnreadablePhotoError(" ".join(why.split())[:MAX_REASON_LENGTH]) from error
+            raise UnreadablePhotoError(" ".join(why.split())[:200]) from error
 
 
 class FolderSource(FileSource):

@@ -24,7 +24,6 @@ from catdog.errors import InputError, reason
 VERSION = 4  # of the file format; part of the key
 PIXELS, INDEX = "pixels.u8", "index.json"
 Decoded = NDArray[np.uint8] | UnreadablePhotoError
-CHUNK = 256  # photos decoded ahead of the writer; without a limit they would fill memory if the disk is slow
 
 
 class PixelStore:
@@ -122,5 +121,5 @@ def read_all(source: PhotoSource, image_size: int, progress: bool = True) -> Ite
     # Outside the threads, because warning filters apply to all of them. Pillow warns of files that it still decodes.
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        while chunk := list(islice(positions, CHUNK)):
+        while chunk := list(islice(positions, 256)):  # without a limit, a slow disk would let memory fill
             yield from pool.map(read, chunk)

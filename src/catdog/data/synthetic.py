@@ -1,8 +1,7 @@
 """Synthetic cats and dogs, for trying everything without a download.
 
-The classes differ in ears, eyes, muzzle, nose, whiskers and tongue. Everything else (pose, scale, colours, background,
-occluders, noise) has the same distribution in both. Light fur on a dark background is as frequent as dark fur on a
-light one, so the mean cat and the mean dog are nearly the same image.
+The classes differ in ears, eyes, muzzle, nose, whiskers and tongue; all else has the same distribution in both, also
+light fur on dark ground and dark fur on light ground, so the mean cat and the mean dog are nearly the same image.
 """
 
 import cmath

@@ -14,23 +14,16 @@ OPACITY = 0.75  # of the overlay where its absolute value is largest
 CLASS_COLORS = torch.tensor([[31, 119, 180], [255, 127, 14]]) / 255  # blue for class 0, orange for class 1
 
 
-def activations(network: FullyConnected, images: Tensor) -> list[Tensor]:
-    """Compute each hidden layer's activations and the last layer's raw logits, each (replicas, photos, width)."""
-    values = network.inputs(images).expand(network.replicas, -1, -1)
-    *hidden, last = network.layers
-    outputs = [values := functional.relu(layer(values)) for layer in hidden]
-    return [*outputs, last(values)]
-
-
 def attributions(classifier: CatDogClassifier, images: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Compute each hidden layer's activations and attributions, both float32 (replicas, photos, units).
 
     A unit's attribution is its activation times the derivative of the logit with respect to it. In the last hidden
     layer, that is its activation times its output weight; in earlier ones, the first-order effect of removing the unit.
     """
-    images = images.detach().requires_grad_()  # the weights are frozen, and autograd needs a leaf
-    *hidden, logits = activations(classifier.network, images)
-    slopes = torch.autograd.grad(logits.sum(), hidden) if hidden else ()
+    network, images = classifier.network, images.detach().requires_grad_()  # autograd needs a leaf: weights are frozen
+    values, (*layers, last) = network.inputs(images).expand(network.replicas, -1, -1), network.layers
+    hidden = [values := functional.relu(layer(values)) for layer in layers]
+    slopes = torch.autograd.grad(last(values).sum(), hidden) if hidden else ()
     return [(values.detach(), (values * slope).detach()) for values, slope in zip(hidden, slopes, strict=True)]
 
 

@@ -34,7 +34,6 @@ MAX_TOTAL_MB = 200  # of an upload's photos together
 LIFETIME = 300  # seconds until generated files are deleted; uploads are deleted once read
 THUMBNAIL = 320  # pixels: longer side of the original as shown
 EXAMPLES = SyntheticSource(6, seed=60_411)  # not a seed that anybody trains with
-EXAMPLE_SIDE = 256  # pixels, for nets of other photos
 
 
 class Demo:
@@ -55,15 +54,14 @@ class Demo:
             reason = str(error)
         self.model = Predictor.load(checkpoint)
         self.names = [shown(name) for name in self.model.class_names]
-        loader = PackageLoader("catdog.inference", ".")
-        templates = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+        templates = Environment(loader=PackageLoader(__package__, "."), autoescape=True, undefined=StrictUndefined)
         self.template = cast(Any, templates.get_template("page.demo.html.j2").module)
         net = f"{net_title(self.model.classifier.hparams)} · {shown(str(checkpoint))}"
         tested = run if run and run.checkpoint.resolve() == checkpoint.resolve() else None  # a run has two checkpoints
         self.head: str = self.template.head(self.names, net, tested and measured(tested.record), reason)
         self.paths = [folder / f"drawn {name.replace('s/', ' ')}.png" for name in EXAMPLES.names]
         for index, path in enumerate(self.paths):
-            Image.fromarray(EXAMPLES.read(index, self.model.image_size if drawn else EXAMPLE_SIDE)).save(path)
+            Image.fromarray(EXAMPLES.read(index, self.model.image_size if drawn else 256)).save(path)
         pictures = {path.name: _data_url(Image.open(path)) for path in self.paths}
         self.examples: str = self.template.examples(pictures, run, drawn)
 
@@ -145,8 +143,7 @@ def local_only(request: Request) -> None:
 def serve(checkpoint: Path, run: FinishedRun | None, port: int | None, open_browser: bool) -> None:
     """Serve the page on this machine only, until Ctrl-C; without a port, at the first free one from 7860 on.
 
-    Raises:
-        InputError: the checkpoint cannot be read, or the port is taken or not allowed.
+    InputError if the checkpoint cannot be read, or the port is taken or not allowed.
     """
     with TemporaryDirectory() as uploads, TemporaryDirectory() as drawn:
         os.environ |= {"GRADIO_TEMP_DIR": uploads, "no_proxy": HOST}  # Gradio requests its own page at startup

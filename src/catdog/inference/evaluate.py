@@ -1,6 +1,5 @@
 """Evaluation of trained networks on labelled photos: a run's test set, or a folder."""
 
-import hashlib
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -107,7 +106,6 @@ def _describe(checkpoint: Path, networks: Predictor, sample: Sample) -> dict[str
     return {
         "title": f"{net_title(networks.classifier.hparams)}, {checkpoint.name}, {count:,} photos of {sample.origin}",
         "checkpoint": str(checkpoint),
-        "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         "class_names": list(networks.class_names),
         "photos": {
             "count": count,

@@ -16,7 +16,6 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
 from catdog.data import to_images
-from catdog.errors import InputError
 from catdog.files import write_atomically
 from catdog.inference.attribution import attributions, occlusion, overlay
 from catdog.inference.predictor import Predictor
@@ -54,25 +53,14 @@ class Inspection(NamedTuple):
     ablations: dict[str, float]
 
 
-def inspect_run(folder: str | Path, out: str | Path | None = None, seed: int | None = None) -> Path:
-    """Write the inspection page of a finished run's networks, at most MOST_NETS; return its path.
+def inspect_run(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Write the page on a finished run's first MOST_NETS networks into `out`, by default its folder; return the path.
 
-    Args:
-        folder: folder of the run.
-        out: folder of the page; None: the folder of the run.
-        seed: of the replica that the page shows first; None: the first one's.
-
-    Raises:
-        InputError: no run has finished there, its photos have changed, or it has no such seed.
+    InputError if no run has finished there, or its photos have changed.
     """
     run = FinishedRun.open(folder)
-    seeds = [replica["seed"] for replica in run.record["replicas"]]
-    if seed is not None and seed not in seeds:
-        raise InputError(f"the run in {str(folder)!r} has no seed {seed}; it has {', '.join(map(str, seeds))}")
     model, data = Predictor.load(run.checkpoint), run.data()
-    pixels = data.store.pixels[data.test.rows]
-    first = 0 if seed is None else seeds.index(seed)
-    replicas = [first, *(other for other in range(len(seeds)) if other != first)][:MOST_NETS]
+    pixels, replicas = data.store.pixels[data.test.rows], list(range(len(model.classifier.seeds)))[:MOST_NETS]
     found = inspect(model, replicas, data.test.names, pixels, data.test.labels)
     path = (run.folder if out is None else Path(out)) / "inspection.html"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,17 +148,18 @@ def first_weights(classifier: CatDogClassifier, replica: int) -> dict[str, Tenso
 
 
 def page(found: dict[int, Inspection], pixels: Tensor, record: dict[str, Any], options: Mapping[str, Any]) -> str:
-    """Render inspections by replica, the one to show first first, as self-contained HTML without scripts."""
-    loader = PackageLoader("catdog.inference", ".")
+    """Render inspections by replica as self-contained HTML without scripts."""
     environment = Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
-    )
+        loader=PackageLoader(__package__, "."), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )  # fmt: skip
     environment.filters |= {"shown": shown, "accuracy": percent, "verdict": _verdict, "image": _image}
     size = min(options["image_size"], LARGEST)
     environment.globals |= {"weight_pictures": weight_pictures, "overlay": overlay, "small": SMALL, "size": size}
-    drawings = {"diagram": _svg(_diagram(options)), "curves": _svg(curves(record, narrow=True))}
-    template = environment.get_template("page.html.j2")
-    return template.render(found=found, pixels=pixels, record=record, options=options, **drawings)
+    return environment.get_template("page.html.j2").render(
+        found=found, pixels=pixels, record=record, options=options,
+        diagram=_svg(_diagram(options)), curves=_svg(curves(record, narrow=True)),
+    )  # fmt: skip
 
 
 def _verdict(record: dict[str, Any], replica: dict[str, Any] | None = None) -> str:

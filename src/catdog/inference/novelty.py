@@ -23,10 +23,7 @@ class NoveltyDetector:
     everything, noise has too much. Whitened again, their mean square is the Mahalanobis distance, squared, over five.
 
     `data` is a run's data module, after `setup`; at most MOST photos of each part are looked at. Of its `tested` test
-    photos, `false_alarms` get the warning.
-
-    Raises:
-        InputError: there are fewer training photos than BANDS + 1.
+    photos, `false_alarms` get the warning. InputError if there are fewer training photos than BANDS + 1.
     """
 
     def __init__(self, data: CatDogDataModule) -> None:

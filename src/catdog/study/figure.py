@@ -34,8 +34,7 @@ def comparison(settings: Sequence[Setting], primary: Sequence[Verdict]) -> Figur
     if primary:
         figure.suptitle("\n".join(textwrap.fill(verdict.brief, 110) for verdict in primary), weight="bold")
     left, right = figure.subplots(1, 2)
-    nets = list(dict.fromkeys(setting.net for setting in finished))
-    colors = {net: f"C{number % 10}" for number, net in enumerate(nets)}
+    colors = {net: f"C{n % 10}" for n, net in enumerate(dict.fromkeys(setting.net for setting in finished))}
     shown = compared or [s for s in finished if s.epochs == max(other.epochs for other in finished)]
     if several_sizes:
         _plot_sizes(left, [s for s in finished if s.epochs == shown[0].epochs], colors)

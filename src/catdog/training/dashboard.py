@@ -14,8 +14,6 @@ from catdog import plots
 from catdog.data import CatDogDataModule
 from catdog.model import CatDogClassifier
 
-MAX_UNITS = 64  # in the picture of the first layer
-
 
 class Dashboard(TensorBoardLogger):
     """TensorBoardLogger of curves: single numbers, such as test metrics, are in `fill`'s table instead."""
@@ -35,13 +33,10 @@ def fill(
     """Log graph, first-layer weights, mistakes, and hyperparameters with the result, to the TensorBoardLogger."""
     tensorboard = next(logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
     writer, steps = tensorboard.experiment, record["steps"]
-    # Charts of the CUSTOM SCALARS tab. Tags are regular expressions: `$` excludes val/acc_sd.
-    charts = {"train loss": ["Multiline", ["train/loss$"]], "validation accuracy": ["Multiline", ["val/acc$"]]}
-    writer.add_custom_scalars({"learning curves": charts})
     if isinstance(model, CatDogClassifier):
         network, size = model.network.cpu().float(), data.image_size
         writer.add_graph(network, torch.zeros(1, 3, size, size))
-        units = plots.weight_pictures(network.input_weights.flatten(0, 1)[:MAX_UNITS], size)
+        units = plots.weight_pictures(network.input_weights.flatten(0, 1)[:64], size)
         writer.add_image("weights/first_layer", make_grid(units), steps)
     if tested := probabilities.shape[1]:
         pixels, labels = data.store.pixels[data.test.rows[:tested]], data.test.labels[:tested]

@@ -23,13 +23,13 @@ from catdog.data import CatDogDataModule
 from catdog.files import METRICS, csv_text, write_atomically
 from catdog.model import CatDogClassifier
 from catdog.names import net_title
-from catdog.statistics import mean_accuracy, wilson_interval
+from catdog.statistics import mean_accuracy
 from catdog.training import dashboard
 from catdog.training.callbacks import seeds_of
 
 logger = logging.getLogger(__name__)
 
-PACKAGES = ("catdog", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
+PACKAGES = ["catdog", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow"]
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ def summarize(
     """
     seeds, hidden, steps = seeds_of(model), list(model.hparams.get("hidden", [])), predicted[0].steps
     correct = _correct(data, predicted[0])
-    replicas = [
-        {"seed": seed, **_training_result(number, history, steps[number]), **_test_result(number, tested, correct)}
-        for number, seed in enumerate(seeds)
-    ]
+    replicas = [{"seed": seed, **_training_result(n, history, steps[n])} for n, seed in enumerate(seeds)]
+    for number, replica in enumerate(replicas):
+        replica |= {name: values[number] for name, values in tested.items()}
+        replica["test/acc_interval"] = mean_accuracy(correct[[number]])[1] if correct.size else None
     parts = {name: getattr(data, name) for name in ("train", "val", "test")}
     return {
         "status": "finished",
@@ -115,13 +115,6 @@ def _training_result(replica: int, history: Sequence[dict[str, Any]], step: int)
     at_test = next((row for row in rows if row["step"] == step), {})
     validation = {name: value for name, value in at_test.items() if name.startswith("val")}
     return {"tested_epoch": at_test.get("epoch"), "tested_step": step, **validation, "history": rows}
-
-
-def _test_result(replica: int, tested: dict[str, list[float]], correct: NDArray[np.float64]) -> dict[str, Any]:
-    """Select a replica's test metrics, and compute its accuracy's Wilson interval if there are predictions."""
-    hits = correct[replica]
-    interval = wilson_interval(int(hits.sum()), len(hits)) if len(hits) else None
-    return {name: values[replica] for name, values in tested.items()} | {"test/acc_interval": interval}
 
 
 def save(
