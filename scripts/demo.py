@@ -11,7 +11,7 @@ def main() -> None:
     """Read the command line, serve the page until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT|RUN", type=Path, help="a checkpoint or a finished run's folder"
+        "checkpoint", metavar="CHECKPOINT|RUN", type=Path, help="a checkpoint, a finished run's folder, or latest"
     )
     parser.add_argument("--port", type=int, help="the first free one from 7860 on by default")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")

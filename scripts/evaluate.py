@@ -13,7 +13,7 @@ from catdog.cli import one_line_errors
 def main() -> None:
     """Read the command line, evaluate, print a summary."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", metavar="RUN|CHECKPOINT", help="a finished run's folder, or a checkpoint's file")
+    parser.add_argument("model", metavar="RUN|CHECKPOINT", help="a finished run's folder, or latest, or a checkpoint")
     parser.add_argument(
         "--data", type=Path, metavar="FOLDER", help="photos in two class sub-folders; the run's test set by default"
     )

@@ -14,7 +14,7 @@ def main() -> None:
     """Read the command line, write the file, print example code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT|RUN", type=Path, help="a checkpoint or a finished run's folder"
+        "checkpoint", metavar="CHECKPOINT|RUN", type=Path, help="a checkpoint, a finished run's folder, or latest"
     )
     parser.add_argument("--out", type=Path, help="ends in .onnx; beside the checkpoint by default")
     arguments = parser.parse_args()

@@ -9,7 +9,7 @@ from catdog.cli import one_line_errors
 def main() -> None:
     """Read the command line, write the page, print its path."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
+    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run, or latest")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="folder of the page; the run's by default")
     arguments = parser.parse_args()
     with one_line_errors():

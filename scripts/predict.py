@@ -19,7 +19,7 @@ from catdog.cli import one_line_errors
 def main() -> None:
     """Read the command line, print a prediction for every photo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", metavar="RUN|CHECKPOINT", help="a finished run's folder, or a checkpoint's file")
+    parser.add_argument("model", metavar="RUN|CHECKPOINT", help="a finished run's folder, or latest, or a checkpoint")
     parser.add_argument("photos", metavar="PHOTO|FOLDER", nargs="+", help="a folder is searched at any depth")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write all predictions there, as CSV")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw the first 100 photos there, .png or .jpg")

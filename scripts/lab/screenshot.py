@@ -1,7 +1,8 @@
-"""Take screenshots of a study in TensorBoard: `python scripts/lab/screenshot.py STUDY --out docs`.
+"""Take screenshots of a study in TensorBoard, or of an inspection page, for docs.
 
-Needs Debian's chromium, or another Chromium named by `--browser`. Writes tensorboard-hparams.png and
-tensorboard-curves.png. With more than 40 runs TensorBoard selects none, so `--runs` narrows them down.
+`python scripts/lab/screenshot.py STUDY --out docs` writes tensorboard-hparams.png and tensorboard-curves.png; with more
+than 40 runs TensorBoard selects none, so `--runs` narrows them down. `python scripts/lab/screenshot.py
+RUN/inspection.html --out docs` writes inspection.jpg. Needs Debian's chromium, or one named by `--browser`.
 """
 
 import argparse
@@ -28,20 +29,27 @@ WAIT = 20  # seconds that the page gets to load its data and draw
 
 
 def main() -> None:
-    """Serve the dashboard on a free local port, and take screenshots with a headless browser."""
+    """Serve the dashboard on a free local port, or open the page, in a headless browser."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("logdir", type=Path)
+    parser.add_argument("source", type=Path, metavar="STUDY|PAGE", help="folder of a study, or an inspection.html")
     parser.add_argument("--runs", default="*", help="which run folders, as a pattern such as 'fold-0_*'")
     parser.add_argument("--out", type=Path, default=Path("."), help="folder of the pictures")
     parser.add_argument("--browser", default="chromium")
     arguments = parser.parse_args()
-    folders = sorted(path.parent.resolve() for path in arguments.logdir.glob(f"{arguments.runs}/metrics.json"))
-    if not folders:
-        sys.exit(f"catdog: no runs '{arguments.runs}' below '{arguments.logdir}'; give the folder of a study")
+    folders = sorted(path.parent.resolve() for path in arguments.source.glob(f"{arguments.runs}/metrics.json"))
+    if not folders and not arguments.source.is_file():
+        sys.exit(f"catdog: no runs '{arguments.runs}' below '{arguments.source}'; give the folder of a study")
     if shutil.which(arguments.browser) is None:
         sys.exit(f"catdog: no browser '{arguments.browser}' on this machine; give a Chromium with --browser")
     arguments.out.mkdir(parents=True, exist_ok=True)
     out = arguments.out.resolve()
+    if arguments.source.is_file():
+        picture = out / "inspection.png"
+        _take(arguments.browser, f"{arguments.source.resolve().as_uri()}#evidence-0", "1265,1630", picture)
+        with Image.open(picture) as whole:
+            whole.convert("RGB").resize((960, round(960 * whole.height / whole.width))).save(out / "inspection.jpg")
+        picture.unlink()
+        return
     with tempfile.TemporaryDirectory() as copies, contextlib.chdir(copies):
         for folder in folders:  # copied, so that TensorBoard finds these runs only
             shutil.copytree(folder, Path("runs", folder.name), ignore=shutil.ignore_patterns("checkpoints"))
