@@ -25,6 +25,8 @@ TABS = {
     ),
     "hparams": ("hparams", "1500,440", (302, 130, 1500, 412)),
 }
+STYLE = """main > :not(.net), .net > section:first-of-type { display: none } main { padding-top: 0 !important }
+html { scrollbar-width: none } .net > section { margin-top: 1.2rem }"""  # of an inspection page
 WAIT = 20  # seconds that the page gets to load its data and draw
 
 
@@ -44,11 +46,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     out = arguments.out.resolve()
     if arguments.source.is_file():
-        picture = out / "inspection.png"
-        _take(arguments.browser, f"{arguments.source.resolve().as_uri()}#evidence-0", "1265,1630", picture)
-        with Image.open(picture) as whole:
-            whole.convert("RGB").resize((960, round(960 * whole.height / whole.width))).save(out / "inspection.jpg")
-        picture.unlink()
+        _take_page(arguments.browser, arguments.source.read_text(), out)
         return
     with tempfile.TemporaryDirectory() as copies, contextlib.chdir(copies):
         for folder in folders:  # copied, so that TensorBoard finds these runs only
@@ -62,6 +60,17 @@ def main() -> None:
             with Image.open(picture) as whole:
                 whole.crop(kept).save(picture)
             print(picture)
+
+
+def _take_page(browser: str, page: str, out: Path) -> None:
+    """Take the first net's evidence, activity and units; a headless browser does not scroll, so the rest is hidden."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy, picture = Path(folder, "page.html"), Path(folder, "page.png")
+        copy.write_text(page.replace("</head>", f"<style>{STYLE}</style></head>"))
+        _take(browser, copy.as_uri(), "1265,1535", picture)
+        with Image.open(picture) as whole:
+            whole.convert("RGB").resize((960, round(960 * whole.height / whole.width))).save(out / "inspection.jpg")
+    print(out / "inspection.jpg")
 
 
 def _take(browser: str, address: str, size: str, picture: Path) -> None:
