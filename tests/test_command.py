@@ -38,7 +38,7 @@ def test_the_main_command_trains_and_says_where_everything_is(tmp_path: Path) ->
     low, high = record["test/acc_interval"]
     title, best, baseline, picture, command_line = lines[-5:]
     accuracy = f"{100 * record['test/acc']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-    assert title == f"deep [5, 5, 3] after epoch 100: right for {accuracy} of 6 test photos"
+    assert title == f"deep [5, 5, 3], epoch 100: {accuracy} of 6 test photos right"
     assert re.fullmatch(r"  with the lowest validation loss \(epoch \d+\): [\d.]+ % \[[\d.]+, [\d.]+\]", best)
     assert (
         baseline == f"  always naming {record['majority']} would be right for {100 * record['baseline']['test']:.1f} %"

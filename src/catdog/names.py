@@ -35,8 +35,8 @@ def describe(record: Mapping[str, Any]) -> str:
     nets = [replica["tested_epoch"] or record["epochs"] for replica in record["replicas"]]
     several = f", mean of {len(nets)} nets" if len(nets) > 1 else ""
     spread = f", sd {100 * record['test/acc_sd']:.1f}" if several else ""
-    result = f"right for {percent(record)} of {record['tested']:,} test photos{spread}"
-    return f"{record['net']}{several} after {_epochs(nets)}: {result}"
+    result = f"{percent(record)} of {record['tested']:,} test photos right{spread}"
+    return f"{record['net']}{several}, {_epochs(nets)}: {result}"
 
 
 def describe_weights(weights: str, epochs: Sequence[int], **result: Any) -> str:
