@@ -56,7 +56,7 @@ def test_curves_are_the_mean_of_all_replicas_and_mark_the_tested_weights_of_each
     texts = " ".join(text.get_text() for text in legend.get_texts())
     assert "tested weights, with the lowest validation loss (epochs 1 to 2): 60.0 % [50.0, 75.0]" in texts
     assert "at the end of training (epoch 2): 70.0 % of" in texts
-    assert figure.get_suptitle().startswith("shallow [4], mean of 2 nets after epochs 1 to 2: right for 60.0 %")
+    assert figure.get_suptitle().startswith("shallow [4], mean of 2 nets, epochs 1 to 2: 60.0 %")
 
 
 def test_curves_show_the_rows_that_have_a_metric_where_they_are_within_the_epochs() -> None:
