@@ -199,6 +199,6 @@ class ReportCallback(Callback):
         folder = Path(config.hydra.sweep.dir)
         comparison = report.compare([folder])
         comparison.save(folder)
-        print(f"\n{comparison.summary()}\nwhole table, all comparisons, figure: {folder / 'comparison.md'}")
+        print(f"\n{comparison.summary()}\nwhole table, all comparisons, figure:\n{folder / 'comparison.md'}")
         if comparison.failed:
             sys.exit(f"catdog: {comparison.failed} runs failed; the table says which, and why")

@@ -49,8 +49,8 @@ def measured(record: Mapping[str, Any]) -> str:
     """State in a sentence what a single net of a run got right, and whether that may be the majority-class baseline."""
     nets, baseline = len(record["replicas"]), record["baseline"]["test"]
     subject = "This net is" if nets == 1 else f"A single one of these {nets} nets is"
-    unsure = "" if beats_baseline(record) else f", not told apart from always naming one class ({100 * baseline:.1f} %)"
-    return f"{subject} right for {percent(record)} of {record['tested']:,} photos that it has never seen{unsure}."
+    guessing = f", not told apart from guessing: always naming one class is right for {100 * baseline:.1f} %"
+    return f"{subject} right for {percent(record)} of {record['tested']:,} photos that it has never seen{guessing * (not beats_baseline(record))}."
 
 
 def beats_baseline(record: Mapping[str, Any]) -> bool:

@@ -31,10 +31,9 @@ class FinishedRun:
         config = record.get("config")
         weights = config.get("test_weights") if isinstance(config, dict) else None
         if weights not in ("best", "last") or not record.get("replicas"):
-            reason = f"its {METRICS} is missing, or no record of catdog's"
             others = "".join(f"\n  {other}" for other in finished_runs()[:5])
-            hint = f"; the last ones, of which {LATEST!r} names the first:{others}" if others else ""
-            raise InputError(f"{str(folder)!r} holds no finished run: {reason}{hint}")
+            hint = f"; the newest, of which {LATEST!r} names the first, are{others}" if others else ""
+            raise InputError(f"{str(folder)!r} holds no finished run: no {METRICS} of catdog's{hint}")
         return cls(folder, record)
 
     @property
