@@ -1,9 +1,14 @@
 """Train a network on cat and dog photos: `python train.py model=deep trainer.max_epochs=100`."""
 
+import os
+import sys
+
 import hydra
 from omegaconf import DictConfig
 
 from catdog import cli, job
+
+PATHS = ("data.root", "data.cache_dir", "ckpt_path")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -12,6 +17,15 @@ def main(config: DictConfig) -> float | None:
     return job.train(config)
 
 
+def quoted(argument: str) -> str:
+    """Quote a path for Hydra, whose grammar allows no letters beyond ASCII, and no comma or quote, without quotes."""
+    key, _, path = argument.partition("=")
+    if key not in PATHS or not (os.path.exists(path) or not path.isascii()) or path[:1] in ("'", '"'):
+        return argument
+    return "{}='{}'".format(key, path.replace("'", r"\'"))
+
+
 if __name__ == "__main__":
+    sys.argv = [quoted(argument) for argument in sys.argv]
     with cli.one_line_errors():
         main()

@@ -1,7 +1,7 @@
 """Classify photos as cat or dog: `python scripts/predict.py RUN PHOTO…` prints a prediction for each photo.
 
 The confidence is the probability of the predicted class, from 0.5 to 1; an answer below 0.6 is marked as undecided. The
-probabilities of several replicas are averaged, and `sd` is their standard deviation. In CSV and JSON, `probability` is
+probabilities of several replicas are averaged, and `sd` is their standard deviation. In the CSV, `probability` is
 that of class 1, the second of the class names in alphabetical order, as in a run's predictions.csv. The total and the
 net's measured accuracy go to standard error, so that standard output has a line per photo only.
 

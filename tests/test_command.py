@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -47,6 +48,15 @@ def test_the_main_command_trains_and_says_where_everything_is(tmp_path: Path) ->
     (photo := tmp_path / "a photo.png").write_bytes((run / "curves.png").read_bytes())
     pasted = command_line.removeprefix("  try  ").replace("PHOTO", f"'{photo.name}'")
     assert "cats" in subprocess.run(["sh", "-c", pasted], cwd=tmp_path, capture_output=True, text=True).stdout
+
+
+def test_a_folder_of_photos_may_have_any_name(tmp_path: Path, photo_root: Path) -> None:
+    name = "\u7167\u7247's, (alt)=$x \u00e9"
+    shutil.copytree(photo_root, tmp_path / name)
+    done = command(tmp_path, "data=folder", f"data.root={name}", "trainer.max_epochs=1", *SMALL[1:])
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    (record,) = (json.loads(path.read_text()) for path in tmp_path.glob("outputs/runs/*/metrics.json"))
+    assert record["config"]["data"]["root"] == name
 
 
 def test_help_tells_the_groups_and_the_five_overrides(tmp_path: Path) -> None:

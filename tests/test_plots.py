@@ -38,7 +38,10 @@ def record_of(*replicas: dict[str, Any], **more: Any) -> dict[str, Any]:
 def test_curves_are_the_mean_of_all_replicas_and_mark_the_tested_weights_of_each() -> None:
     replicas: list[dict[str, Any]] = []
     for tested in (1, 2):
-        rows: Any = [{"epoch": n, "step": 7 * n, "train/loss": 1 / n, "val/acc": n * tested / 10} for n in (1, 2)]
+        rows: Any = [
+            {"epoch": n, "step": 7 * n, "train/loss": 1 / n, "val/acc": n * tested / 10, "val/loss": abs(n - tested)}
+            for n in (1, 2)
+        ]
         replicas.append({"history": rows, "tested_epoch": tested})
     last = {"weights": "last", "epochs": [2, 2], "test/acc": 0.7, "test/acc_interval": None}
     figure = plots.curves(record_of(*replicas, weights="best", other_weights=[last]))

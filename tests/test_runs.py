@@ -16,6 +16,7 @@ from catdog.data import FolderSource, SyntheticSource
 from catdog.errors import InputError
 from catdog.inference.predictor import Predictor
 from catdog.inference.runs import FinishedRun, build_data, locate
+from catdog.names import beats_baseline
 from conftest import RunOf
 
 HANDLER = "torch.distributed.elastic.multiprocessing.subprocess_handler.SubprocessHandler"
@@ -101,7 +102,7 @@ def test_a_record_that_asks_for_more_is_refused_and_nothing_is_run(
 )  # fmt: skip
 def test_another_record_is_no_finished_run(tmp_path: Path, text: str) -> None:
     (tmp_path / "metrics.json").write_text(text)
-    with pytest.raises(InputError, match="^'.*' holds no finished run: its metrics.json is missing, or no record"):
+    with pytest.raises(InputError, match="^'.*' holds no finished run: no metrics.json of catdog"):
         FinishedRun.open(tmp_path)
 
 
@@ -121,6 +122,13 @@ def test_latest_names_the_newest_run_and_a_missing_one_lists_the_last_five(
     with pytest.raises(InputError, match="^'outputs/runs/unfinished' holds no finished run") as refusal:
         locate("outputs/runs/unfinished")
     assert [line[-2:] for line in str(refusal.value).splitlines()[1:]] == ["/5", "/4", "/3", "/2", "/1"]
+
+
+@pytest.mark.parametrize("low", [0.45, 0.55])
+def test_two_nets_whose_mean_has_no_interval_are_judged_by_their_own(low: float) -> None:
+    replicas = [{"test/acc_interval": (0.6, 0.8)}, {"test/acc_interval": (low, 0.7)}]
+    record = {"test/acc_interval": None, "baseline": {"test": 0.5}, "replicas": replicas}
+    assert beats_baseline(record) == (low > 0.5)
 
 
 @pytest.mark.parametrize("change", ["a photo", "identity.json", "endless identity.json"])

@@ -24,7 +24,7 @@ from catdog.cli import NO_DEVICE, REFUSED, explain, interpreter, near, silenced_
 from catdog.errors import InputError, InterruptedRunError, TooFewPhotosError, check_seed, check_whole_number, suggestion
 from catdog.files import OUTCOME, read_json, write_atomically
 from catdog.interruption import Interruption
-from catdog.names import describe, describe_weights
+from catdog.names import describe, describe_weights, shown
 
 logger = logging.getLogger(__name__)
 
@@ -123,12 +123,13 @@ def _log_result(metrics: dict[str, Any], folder: Path) -> None:
     if dead := sum(replica.get("val/dead", 0) > 0 for replica in metrics["replicas"]):
         how_many = f"{dead} of {len(metrics['replicas'])} nets dead"
         logger.warning("%s: one output for all validation photos; try another seed or wider layers", how_many)
+    run = "latest" if folder.is_relative_to(Path("outputs").absolute()) else near(folder)
     others = (f"  {describe_weights(**other)}\n" for other in metrics["other_weights"])
     logger.info(
         f"{describe(metrics)}\n{''.join(others)}"
-        f"  always naming {metrics['majority']} would be right for {100 * metrics['baseline']['test']:.1f} %\n"
+        f"  always naming {shown(metrics['majority'])} would be right for {100 * metrics['baseline']['test']:.1f} %\n"
         f"  see  {near(folder / 'curves.png')}\n"
-        f"  try  {interpreter()} {near(Path(sys.argv[0]).with_name('scripts'))}/predict.py latest PHOTO"
+        f"  try  {interpreter()} {near(Path(sys.argv[0]).with_name('scripts'))}/predict.py {run} PHOTO"
     )
 
 

@@ -49,14 +49,15 @@ def measured(record: Mapping[str, Any]) -> str:
     """State in a sentence what a single net of a run got right, and whether that may be the majority-class baseline."""
     nets, baseline = len(record["replicas"]), record["baseline"]["test"]
     subject = "This net is" if nets == 1 else f"A single one of these {nets} nets is"
-    guessing = f", not told apart from guessing: always naming one class is right for {100 * baseline:.1f} %"
-    return f"{subject} right for {percent(record)} of {record['tested']:,} photos that it has never seen{guessing * (not beats_baseline(record))}."
+    sentence = f"{subject} right for {percent(record)} of {record['tested']:,} photos that it has never seen"
+    guessing = f"not told apart from guessing: always naming one class is right for {100 * baseline:.1f} %"
+    return f"{sentence}." if beats_baseline(record) else f"{sentence}, {guessing}."
 
 
 def beats_baseline(record: Mapping[str, Any]) -> bool:
     """Return True if the interval of a run's test accuracy lies above the majority-class baseline."""
-    low: float = (record["test/acc_interval"] or (0.0,))[0]
-    return low > record["baseline"]["test"]
+    found = record["test/acc_interval"] or min(one.get("test/acc_interval") or (0.0,) for one in record["replicas"])
+    return bool(found[0] > record["baseline"]["test"])
 
 
 def _epochs(epochs: Sequence[int]) -> str:

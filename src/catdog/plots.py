@@ -49,8 +49,8 @@ def curves(record: Mapping[str, Any], narrow: bool = False) -> Figure:
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     for other, result in enumerate([{**record, **tested}, *record["other_weights"]]):
         style = {"fmt": "*", "color": "black", "mfc": "white" if other else "black"}
-        ends = zip(histories, result["epochs"], strict=True)
-        rows = [{row["epoch"]: row for row in history}[epoch] for history, epoch in ends]
+        best = result["weights"] == "best"  # of several validations in an epoch, the one with the lowest loss
+        rows = [min(own, key=lambda row: row.get("val/loss", np.inf)) if best else own[-1] for own in histories]
         for axes, name in ((loss, "val/loss"), (accuracy, "val/acc")):
             stars = [(_epoch(row, histories[0]), row[name]) for row in rows if name in row]
             axes.errorbar(*np.reshape(stars, (-1, 2)).T, markersize=8 if several else 13, zorder=3, **style)

@@ -51,7 +51,7 @@ def evaluate(
         raise InputError(f"{str(checkpoint)!r} lies in no finished run's folder; name photos with --data FOLDER")
     logits = networks.logits(sample.store.pixels[sample.rows]).double()
     record = _describe(checkpoint, networks, sample) | measure_all(logits, sample.labels, networks.classifier.seeds)
-    names = ["evaluation"] + [checkpoint.stem] * (run is None or not checkpoint.samefile(run.checkpoint))
+    names = ["evaluation"] + [checkpoint.stem] * (run is None or checkpoint.resolve() != run.checkpoint.resolve())
     names += [] if data is None else [Path(data).resolve().name]
     folder = Path(out) if out is not None else (run.folder if run else checkpoint.parent) / "-".join(names)
     folder.mkdir(parents=True, exist_ok=True)

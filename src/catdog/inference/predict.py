@@ -98,7 +98,7 @@ def print_predictions(trained: str | Path, paths: Sequence[str], csv_file: Path 
         write_atomically(csv_file.resolve(), csv_text(COLUMNS, rows))
     if sheet_file is not None:
         draw_sheet(predictions).save(sheet_file)
-    if run is not None and checkpoint.samefile(run.checkpoint):
+    if run is not None and checkpoint.resolve() == run.checkpoint.resolve():
         print(f"{run.folder}: {measured(run.record)}", file=sys.stderr)
     unreadable = sum(prediction.reason is not None for prediction in predictions)
     return 1 if unreadable == len(predictions) else 3 if unreadable else 0  # 2 is the command line's

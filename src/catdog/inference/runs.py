@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, Self
 
 from catdog.data import CatDogDataModule, FolderSource, MicrosoftSource, OxfordPetsSource, SyntheticSource, store_key
@@ -25,13 +26,12 @@ class FinishedRun:
     @classmethod
     def open(cls, folder: str | Path) -> Self:
         """Open a finished run by its folder, or "latest", the newest one in outputs/; InputError if there is none."""
-        finished = finished_runs() if str(folder) == LATEST else []
-        folder = next(iter(finished), Path(folder))
+        folder = next(iter(finished_runs()), Path(folder)) if str(folder) == LATEST else Path(folder)
         record = read_json(folder / METRICS) or {}
         config = record.get("config")
         weights = config.get("test_weights") if isinstance(config, dict) else None
         if weights not in ("best", "last") or not record.get("replicas"):
-            others = "".join(f"\n  {other}" for other in finished_runs()[:5])
+            others = "".join(f"\n  {quote(str(other))}" for other in finished_runs()[:5])
             hint = f"; the newest, of which {LATEST!r} names the first, are{others}" if others else ""
             raise InputError(f"{str(folder)!r} holds no finished run: no {METRICS} of catdog's{hint}")
         return cls(folder, record)

@@ -13,6 +13,7 @@ from torchvision.utils import make_grid
 from catdog import plots
 from catdog.data import CatDogDataModule
 from catdog.model import CatDogClassifier
+from catdog.names import shown
 
 
 class Dashboard(TensorBoardLogger):
@@ -23,7 +24,7 @@ class Dashboard(TensorBoardLogger):
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         """Log metrics without the test's and without `epoch`, which Lightning adds."""
-        curves = {name: value for name, value in metrics.items() if not name.startswith(("test/", "epoch"))}
+        curves = {name: value for name, value in metrics.items() if name != "epoch" and not name.startswith("test/")}
         super().log_metrics(curves, step)
 
 
@@ -45,6 +46,6 @@ def fill(
     columns = {name: record[name] for name in ("epochs", "fold", "net", "seed", "train_set")}
     # By default TensorBoard shows the first five by name, so accelerators are "processors".
     columns |= {"lr": model.hparams.get("lr", 0.0), "processor": record["accelerator"]}
-    columns["data"] = Path(getattr(data.source, "root", type(data.source).__name__)).name
-    tensorboard.log_hyperparams(columns, {"verdict/test_acc": record["test/acc"]})  # by name, after the curves
+    columns["data"] = shown(Path(getattr(data.source, "root", type(data.source).__name__)).resolve().name)
+    tensorboard.log_hyperparams(columns, {"verdict/test_acc": record.get("test/acc", float("nan"))})  # after the curves
     tensorboard.save()

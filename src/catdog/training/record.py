@@ -58,8 +58,7 @@ def summarize(
 ) -> dict[str, Any]:  # fmt: skip
     """Build the record: each replica's results and their means; times are in seconds.
 
-    `history` is RunCheckpoint's `rows`, `tested` the test metrics; `predicted` has the tested weights first. A part's
-    `baseline` is the share of its majority class.
+    `history` is RunCheckpoint's `rows`, `tested` the test metrics; `predicted` has the tested weights first.
     """
     seeds, hidden, steps = seeds_of(model), list(model.hparams.get("hidden", [])), predicted[0].steps
     correct = _correct(data, predicted[0])
@@ -74,16 +73,15 @@ def summarize(
         "hidden": hidden,
         "depth": len(hidden),
         "parameters": sum(parameter.numel() for parameter in model.parameters()) // len(seeds),
-        "epochs": history[-1]["epoch"],
-        "steps": history[-1]["step"],
+        **{f"{name}s": history[-1][name] for name in ("epoch", "step")},
         "seed": seeds[0],
         **{name: getattr(data, name) for name in ("fold", "train_set", "split_seed", "shuffle_seed", "warnings")},
         "photos": {name: len(part) for name, part in parts.items()},
-        "tested": correct.shape[1],
+        "tested": correct.shape[1] or len(data.test),
         "unreadable": len(data.store.unreadable),
         "class_names": list(data.class_names),
         "majority": data.class_names[data.test.labels.mean().item() > 0.5],  # the class that the test baseline names
-        "baseline": {name: 0.5 + abs(part.labels.mean().item() - 0.5) for name, part in parts.items()},
+        "baseline": {name: 0.5 + abs(part.labels.mean().item() - 0.5) for name, part in parts.items()},  # its share
         **_means(replicas),
         "test/acc_sd": stdev(replica["test/acc"] for replica in replicas) if len(seeds) > 1 else None,
         "test/acc_interval": mean_accuracy(correct)[1] if correct.size else None,
