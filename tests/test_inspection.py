@@ -206,7 +206,7 @@ def test_a_page_opens_with_its_verdict_and_counts_mistakes(interval: list[float]
     text = Page(page_of({0: inspected(classifier)}, run_of(1), classifier, **record)).text
     ends = "{:.1f}, {:.1f}".format(*(100 * end for end in interval))
     assert text.index(f"This net is right for 70.0 % [{ends}] of 4 photos") < text.index("Learning curves")
-    assert ("always naming one class (50.0 %). Read what follows as noise." in text) == noise
+    assert ("always naming one class is right for 50.0 %. Read what follows as noise." in text) == noise
     table = "predicted cats predicted dogs true cats 1 (50 %) 1 (50 %) true dogs 0 (0 %) 2 (100 %)"
     assert table in " ".join(text.split())
     assert [text.count(f"predicted: {name}true: ") for name in ("cats", "dogs")] == [1, 3]

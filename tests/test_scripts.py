@@ -1,6 +1,5 @@
 """The learner's scripts and the benchmark as they are typed, with small sizes."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -52,23 +51,6 @@ def test_vectorization_names_six_loops_and_finds_equal_results_without_three(tmp
     assert [row[0] for row in table[-4:]] == ["sample, neuron, feature", "sample, neuron", "sample", "none"]
     assert "loss and gradients agree to 1e-12" in done.stdout
     assert (tmp_path / "outputs/vectorization.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_the_benchmark_measures_its_contenders_in_turn(photo_root: Path, tmp_path: Path) -> None:
-    options = ("epoch", "--photos", str(photo_root), "--rounds", "1", "--output", str(tmp_path))
-    done = script(ROOT, "lab/benchmark.py", *options)
-    assert done.returncode == 0, done.stdout + done.stderr
-    results = json.loads((tmp_path / "benchmark.json").read_text())["results"]
-    names = [row["contender"] for row in results][:3]
-    assert names == [
-        "plain PyTorch script, decodes every epoch",
-        "bare loop over cached tensors, 1 thread",
-        "catdog, 1 thread",
-    ]
-    for row in results:
-        assert row["ratios"] == [results[0]["values"][0] / row["values"][0]]
-        assert f"| epoch | {row['contender']} |" in done.stdout
-    assert (tmp_path / "epoch.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
