@@ -158,7 +158,8 @@ def page(found: dict[int, Inspection], pixels: Tensor, record: dict[str, Any], o
     environment.globals |= {"weight_pictures": weight_pictures, "overlay": overlay, "small": SMALL, "size": size}
     return environment.get_template("page.html.j2").render(
         found=found, pixels=pixels, record=record, options=options,
-        diagram=_svg(_diagram(options)), curves=_svg(curves(record, narrow=True)),
+        diagram=_svg(_diagram(options)),
+        curves={"narrow": _svg(curves(record, narrow=True)), "wide": _svg(curves(record))},
     )  # fmt: skip
 
 
