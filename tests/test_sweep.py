@@ -56,6 +56,7 @@ def test_the_study_rehearses_in_its_folder_and_runs_nothing_twice(train_py: Trai
     tested = [row for path in study.glob("*deep*-10_*/predictions.csv") for row in path.read_text().splitlines()[1:]]
     assert len({row.split(",")[0] for row in tested}) == len(tested) / 8 == 2 * 6  # eight replicas
     assert "100 epochs" in first.stdout
+    assert "- A rehearsal: trainer.limit_train_batches left out a part of each epoch." in first.stdout
     assert (study / "comparison.png").is_file()
     assert "\u2212" in (study / "comparison.md").read_text(encoding="utf-8")
 

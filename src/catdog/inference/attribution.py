@@ -10,7 +10,6 @@ from catdog.model import CatDogClassifier, FullyConnected
 
 PATCH = 0.25  # side of the hidden patch, as a fraction of the image's side
 STEPS = 9  # places of the patch along each axis
-OPACITY = 0.75  # of the overlay where its absolute value is largest
 CLASS_COLORS = torch.tensor([[31, 119, 180], [255, 127, 14]]) / 255  # blue for class 0, orange for class 1
 
 
@@ -54,6 +53,6 @@ def overlay(pixels: Tensor, values: Tensor) -> Tensor:
     Pixels are uint8 (3, size, size), values float32 (size, size); the result is float32 (3, size, size) in [0, 1]. The
     color is the stronger, the larger the value is, relative to the map's largest absolute value.
     """
-    strength = OPACITY * values.abs() / values.abs().max().clamp(min=torch.finfo(values.dtype).tiny)
+    strength = 0.75 * values.abs() / values.abs().max().clamp(min=torch.finfo(values.dtype).tiny)
     color = CLASS_COLORS[(values > 0).long()].permute(2, 0, 1)
     return pixels.float().mean(0).div(255).lerp(color, strength)

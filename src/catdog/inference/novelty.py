@@ -10,9 +10,6 @@ from catdog.model.features import Whitening
 SIDE = 16  # pixels that pictures are reduced to
 COMPONENTS, BANDS = 64, 4  # principal components, and the groups of similar variance that they are split into
 MOST = 2_000  # photos of each part that are looked at: start-up takes seconds, however large the run was
-QUANTILE = 0.99  # of the validation photos' distances, above which a picture gets the warning
-EPSILON = 1e-4  # regularization of both whitenings
-FLOOR = 1e-6  # added to energies; plain pictures have almost none
 
 
 class NoveltyDetector:
@@ -31,11 +28,11 @@ class NoveltyDetector:
         train, val, test = (data.store.pixels[rows] for rows in chosen)
         values = _reduced(train)
         self.mean = values.mean(0)
-        self.whitening = Whitening(values.shape[1], min(COMPONENTS, max(BANDS, len(train) // 4)), EPSILON)
+        self.whitening = Whitening(values.shape[1], min(COMPONENTS, max(BANDS, len(train) // 4)), 1e-4)
         self.whitening.fit(values)
-        self.spectrum = Whitening(BANDS + 1, BANDS + 1, EPSILON)
+        self.spectrum = Whitening(BANDS + 1, BANDS + 1, 1e-4)
         self.spectrum.fit(self._energies(values))
-        self.limit = torch.quantile(self.distance(val), QUANTILE)
+        self.limit = torch.quantile(self.distance(val), 0.99)  # 1 % of the validation photos are above it
         self.false_alarms, self.tested = int(self.unlike(test).sum()), len(test)
 
     def distance(self, pixels: Tensor) -> Tensor:
@@ -50,7 +47,8 @@ class NoveltyDetector:
         axes, centred = functional.normalize(self.whitening.weight), values - self.mean
         rest = centred - centred @ axes.T @ axes
         bands = [*self.whitening(values).tensor_split(BANDS, dim=1), rest]
-        return torch.stack([band.square().mean(1) for band in bands], dim=1).add(FLOOR).log()
+        energies = torch.stack([band.square().mean(1) for band in bands], dim=1)
+        return energies.add(1e-6).log()  # plain pictures have almost none
 
 
 def _reduced(pixels: Tensor) -> Tensor:

@@ -38,7 +38,10 @@ class Report:
         notes = [remark for verdict in (*self.primary, *self.exploratory) for remark in verdict.remarks]
         if any(row.get("interval_for") == "this very net" for row in self.rows):
             notes.append("The interval of a single run is that of this very net, on other photos of this kind.")
-        if any(run["replicas"] > 1 for setting in self.settings for run in setting.runs):
+        runs = [run for setting in self.settings for run in setting.runs]
+        if any(run["config"]["trainer"].get("limit_train_batches", 1.0) != 1.0 for run in runs):
+            notes.insert(0, "A rehearsal: trainer.limit_train_batches left out a part of each epoch.")
+        if any(run["replicas"] > 1 for run in runs):
             notes.append(REPLICAS)
         return list(dict.fromkeys(notes))
 
