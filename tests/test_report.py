@@ -302,7 +302,7 @@ def test_another_kind_of_model_that_logs_little_is_compared(tmp_path: Path) -> N
     (tmp_path / "failed/outcome.json").write_text(json.dumps(failed))
     comparison = report.compare([tmp_path])
     comparison.save(tmp_path)
-    row = "| Convolutional | 320 | 2 | cpu | 2 | 75.0% | too few runs | – | – | never [never, "
+    row = "| Convolutional | 320 | 2 | cpu | 2 | 75.0 % | too few runs | – | – | never [never, "
     assert row in str(comparison)
     assert re.search(r"\| Net \| 0 \| 0 \| cpu \| 1 \| failed: no information \|", str(comparison))
 

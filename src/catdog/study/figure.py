@@ -47,8 +47,8 @@ def comparison(settings: Sequence[Setting], primary: Sequence[Verdict]) -> Figur
         rows_of_settings = axes is left and not several_sizes
         draw, axis = (axes.axvline, axes.xaxis) if rows_of_settings else (axes.axhline, axes.yaxis)
         baseline = float(np.mean([run["baseline"][part] for setting in finished for run in setting.runs]))
-        draw(baseline, color="gray", linestyle="--", label=f"majority class {baseline:.1%}")
-        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+        draw(baseline, color="gray", linestyle="--", label=f"majority class {100 * baseline:.1f} %")
+        axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     return figure

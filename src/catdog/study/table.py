@@ -34,7 +34,7 @@ COLUMNS = {
     "s per epoch": "{seconds_per_epoch:.2f}",
 }  # of the Markdown table: title and cell format; comparison.csv has more, unrounded
 BRIEF = ["net", "training photos", "epochs", "runs", ACCURACY]  # columns that a terminal shows
-MAX_NAME = 28  # characters of a net's name, so that a line of BRIEF fits into 80
+SPELLING = {r"\bnan%?": "–", r" \[–, –\]": "", r"\binf\b": "never", r"%(?=[,\]])": "", "%": " %"}  # of cells, in order
 
 
 def table(settings: Sequence[Setting]) -> list[dict[str, Any]]:
@@ -143,14 +143,15 @@ def to_text(rows: Sequence[dict[str, Any]]) -> str:
     """Format the columns of BRIEF for a terminal of 80 columns; a net's name that is too long is cut."""
     cells = pd.DataFrame(map(_cells, rows), columns=[*COLUMNS])[BRIEF]
     cells[ACCURACY] = cells[ACCURACY].str.partition(": ")[0]  # without why a run failed
-    return cells.to_string(index=False, max_colwidth=MAX_NAME)
+    return cells.to_string(index=False, max_colwidth=28)  # a line fits into 80 columns
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     """Format a row's cells; runs that did not finish have their outcome in place of the accuracy, and no numbers."""
     values = defaultdict(lambda: math.nan, row)
-    cells = {title: re.sub(r"\bnan%?", "–", form.format_map(values)) for title, form in COLUMNS.items()}
-    cells = {title: re.sub(r"\binf\b", "never", cell.replace(" [–, –]", "")) for title, cell in cells.items()}
+    cells = {title: form.format_map(values) for title, form in COLUMNS.items()}
+    for pattern, text in SPELLING.items():
+        cells = {title: re.sub(pattern, text, cell) for title, cell in cells.items()}
     if row["status"] != "finished":
         cells[ACCURACY] = row["status"]
     return [*cells.values()]

@@ -44,8 +44,7 @@ def fill(
         picture = plots.mistakes(pixels.__getitem__, data.test.names, labels, probabilities.mean(0), data.class_names)
         writer.add_image("worst/mistakes", np.asarray(picture), steps, dataformats="HWC")
     columns = {name: record[name] for name in ("epochs", "fold", "net", "seed", "train_set")}
-    # By default TensorBoard shows the first five by name, so accelerators are "processors".
-    columns |= {"lr": model.hparams.get("lr", 0.0), "processor": record["accelerator"]}
+    columns |= {"lr": model.hparams.get("lr", 0.0), "processor": record["accelerator"]}  # five are shown, by name
     columns["data"] = shown(Path(getattr(data.source, "root", type(data.source).__name__)).resolve().name)
     tensorboard.log_hyperparams(columns, {"verdict/test_acc": record.get("test/acc", float("nan"))})  # after the curves
     tensorboard.save()
