@@ -1,5 +1,7 @@
 """Figures: learning curves, network diagrams, contact sheets of photos."""
 
+import base64
+import io
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise, permutations, product
@@ -187,3 +189,10 @@ def _wrapped(text: str, width: int) -> list[str]:
     """Wrap text to lines of at most `width` pixels, between words where possible."""
     lines = map(shown, text.split("\n"))  # an unpaired surrogate cannot be drawn
     return [part for line in lines for part in textwrap.wrap(line, width // LETTER)]
+
+
+def data_url(kind: str, save: Callable[..., object], **options: Any) -> str:
+    """Encode what `save` writes to a file, with these options, as a data URL of a MIME type such as "image/webp"."""
+    file = io.BytesIO()
+    save(file, **options)
+    return f"data:{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -3,14 +3,15 @@
 from itertools import product
 
 import torch
+from matplotlib.colors import to_rgb
 from torch import Tensor
 from torch.nn import functional
 
 from catdog.model import CatDogClassifier, FullyConnected
+from catdog.plots import CLASS_COLORS
 
 PATCH = 0.25  # side of the hidden patch, as a fraction of the image's side
 STEPS = 9  # places of the patch along each axis
-CLASS_COLORS = torch.tensor([[31, 119, 180], [255, 127, 14]]) / 255  # blue for class 0, orange for class 1
 
 
 def attributions(classifier: CatDogClassifier, images: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -54,5 +55,5 @@ def overlay(pixels: Tensor, values: Tensor) -> Tensor:
     color is the stronger, the larger the value is, relative to the map's largest absolute value.
     """
     strength = 0.75 * values.abs() / values.abs().max().clamp(min=torch.finfo(values.dtype).tiny)
-    color = CLASS_COLORS[(values > 0).long()].permute(2, 0, 1)
+    color = torch.tensor([to_rgb(name) for name in CLASS_COLORS])[(values > 0).long()].permute(2, 0, 1)
     return pixels.float().mean(0).div(255).lerp(color, strength)

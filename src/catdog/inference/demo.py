@@ -1,7 +1,5 @@
 """Local demo page: a net's answers to photos, with the places in them that speak for each class."""
 
-import base64
-import io
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,6 +24,7 @@ from catdog.inference.predict import Prediction
 from catdog.inference.predictor import Predictor
 from catdog.inference.runs import FinishedRun
 from catdog.names import measured, net_title, shown
+from catdog.plots import data_url
 
 HOST = "127.0.0.1"
 MAX_MB = 20  # of a photo; phone photos have up to 12
@@ -101,9 +100,7 @@ def _thumbnail_size(path: str) -> tuple[int, int]:
 
 
 def _data_url(picture: Image.Image, lossless: bool = True) -> str:
-    file = io.BytesIO()
-    picture.save(file, "webp", lossless=lossless)
-    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return data_url("image/webp", picture.save, format="webp", lossless=lossless)
 
 
 def page(demo: Demo) -> gr.Blocks:

@@ -1,8 +1,6 @@
 """Inspection of a run's networks on its test photos, as one HTML page: predictions, hidden units, weights."""
 
-import base64
-import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +20,7 @@ from catdog.inference.predictor import Predictor
 from catdog.inference.runs import FinishedRun
 from catdog.model import CatDogClassifier
 from catdog.names import beats_baseline, measured, percent, shown
-from catdog.plots import curves, network_diagram, weight_pictures
+from catdog.plots import curves, data_url, network_diagram, weight_pictures
 
 BATCH = 256  # photos per forward and backward pass
 MOST_NETS = 10  # on a page
@@ -178,7 +176,7 @@ def _diagram(options: Mapping[str, Any]) -> Figure:
 
 
 def _svg(figure: Figure) -> str:
-    return _data_url("image/svg+xml", figure.savefig, format="svg", transparent=True)
+    return data_url("image/svg+xml", figure.savefig, format="svg", transparent=True)
 
 
 def _image(pixels: Tensor, lossless: bool = False) -> str:
@@ -186,10 +184,4 @@ def _image(pixels: Tensor, lossless: bool = False) -> str:
     image = to_pil_image(pixels)
     image.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX)
     lossless = lossless or pixels.shape[-1] <= SMALL
-    return _data_url("image/webp", image.save, format="webp", lossless=lossless, quality=82)
-
-
-def _data_url(kind: str, save: Callable[..., object], **options: Any) -> str:
-    file = io.BytesIO()
-    save(file, **options)
-    return f"data:{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+    return data_url("image/webp", image.save, format="webp", lossless=lossless, quality=82)
