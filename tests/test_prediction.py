@@ -186,14 +186,16 @@ def test_files_that_cannot_be_written_are_refused_before_the_work(tmp_path: Path
 
 
 def test_the_command_ends_when_nobody_reads_on(run_of: RunOf, tmp_path: Path) -> None:
+    photos = tmp_path / ("long" * 50) / ("path" * 50) / ("name" * 50)  # 200 lines are more than a pipe holds
+    photos.mkdir(parents=True)
     for number in range(200):
-        draw(tmp_path / f"{number:03d}.png", number)
-    (tmp_path / "000.png").write_text("no photo")
-    predict_them = f"{sys.executable} {ROOT / 'scripts/predict.py'} {run_of(1)} {tmp_path}"
+        draw(photos / f"{number:03d}.png", number)
+    (photos / "000.png").write_text("no photo")
+    predict_them = f"{sys.executable} {ROOT / 'scripts/predict.py'} {run_of(1)} {photos}"
     pipe = f"{predict_them} | head -n 3; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, timeout=60, check=False)
     header, first, second, status = done.stdout.splitlines()
     assert header.split() == ["prediction", "confidence", "path"]
-    assert [line.split()[2] for line in (first, second)] == [str(tmp_path / "001.png"), str(tmp_path / "002.png")]
+    assert [line.split()[2] for line in (first, second)] == [str(photos / "001.png"), str(photos / "002.png")]
     assert status == "141"  # as a shell tells of a broken pipe
-    assert done.stderr == f"catdog: '{tmp_path}/000.png' could not be read: no JPEG, PNG, WEBP, GIF or BMP image\n"
+    assert done.stderr == f"catdog: '{photos}/000.png' could not be read: no JPEG, PNG, WEBP, GIF or BMP image\n"
