@@ -99,7 +99,8 @@ def test_the_table_says_what_the_files_say(study: Path) -> None:
     assert comparison.failed == 1
     assert re.search(r"\| shallow \| 320 \| 2 \| cpu \| 1 \| failed: RuntimeError: no \|", str(comparison))
     assert all(len(line) <= 80 for line in comparison.summary().splitlines())
-    assert re.search(r"shallow +320 +2 +1 +failed", comparison.summary())
+    assert re.search(r"shallow +320 +2 +1 +failed\n", comparison.summary())
+    assert comparison.summary().endswith("\n- failed: RuntimeError: no")
 
 
 def test_the_verdicts_are_those_of_the_predictions(study: Path) -> None:

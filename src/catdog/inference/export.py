@@ -57,14 +57,14 @@ def export(checkpoint: Path, path: Path | None = None) -> str:
 
 
 def usage(file: str, size: int, class_name: str) -> str:
-    """Return example code that predicts a photo with an exported file, without catdog."""
-    run = f'onnxruntime.InferenceSession({file!r}).run(["probability"], {{"pixels": pixels}})[0]'
+    """Return example code that prints an exported file's probability for a photo, without catdog."""
     return f"""\
 import numpy as np, onnxruntime
 from PIL import Image, ImageOps
 photo = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB").resize(({size}, {size}), Image.BILINEAR)
 pixels = np.asarray(photo).transpose(2, 0, 1)[None]  # uint8 (1, 3, {size}, {size})
-(probability,) = {run}  # of {class_name!r}
+session = onnxruntime.InferenceSession({file!r})
+print(session.run(["probability"], {{"pixels": pixels}})[0].item())  # probability of {class_name!r}
 """
 
 

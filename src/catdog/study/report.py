@@ -13,7 +13,7 @@ from catdog.study.settings import Setting, collect
 from catdog.study.table import markdown, table, to_markdown, to_text
 from catdog.study.verdict import Verdict, interval, points, verdicts
 
-SHOWN = 6  # exploratory comparisons, and notes, that a terminal shows
+SHOWN = 6  # exploratory comparisons, and reasons and notes, that a terminal shows
 WIDTH = 80  # columns of a terminal
 REPLICAS = "Replicas share the order of batches: what holds for these training photos holds for this order of them."
 
@@ -51,7 +51,8 @@ class Report:
         main = [textwrap.fill(str(verdict), WIDTH) for verdict in self.primary]
         heading = [f"Exploratory ({len(found)} of {len(self.exploratory)} comparisons):"] if found and main else []
         bullets = [verdict.brief if len(self.exploratory) > 1 else str(verdict) for verdict in found]
-        bullets += self.notes[:SHOWN]
+        outcomes = {row["status"]: None for row in self.rows if row["status"] != "finished"}
+        bullets += [*outcomes, *self.notes][:SHOWN]
         lines = [textwrap.fill(bullet, WIDTH, initial_indent="- ", subsequent_indent="  ") for bullet in bullets]
         return "\n\n".join([*main, to_text(self.rows), "\n".join([*heading, *lines])])
 
