@@ -31,7 +31,7 @@ def config(hidden: list[int], epochs: int, seed: int, **extra: Any) -> dict[str,
     model = {"hidden": hidden, "lr": 0.01} | extra
     return {
         "model": model, "seed": seed, "data": {"fold": 0, "shuffle_seed": seed, "root": None},
-        "trainer": {"max_epochs": epochs, "accelerator": "cpu"}, "primary": None,
+        "trainer": {"max_epochs": epochs, "accelerator": "cpu", "limit_train_batches": None}, "primary": None,
     }  # fmt: skip
 
 
@@ -98,6 +98,7 @@ def test_the_table_says_what_the_files_say(study: Path) -> None:
     assert rows["seconds"].tolist() == [50] * 4
     assert comparison.failed == 1
     assert re.search(r"\| shallow \| 320 \| 2 \| cpu \| 1 \| failed: RuntimeError: no \|", str(comparison))
+    assert "rehearsal" not in str(comparison)
     assert all(len(line) <= 80 for line in comparison.summary().splitlines())
     assert re.search(r"shallow +320 +2 +1 +failed\n", comparison.summary())
     assert comparison.summary().endswith("\n- failed: RuntimeError: no")

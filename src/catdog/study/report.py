@@ -39,7 +39,7 @@ class Report:
         if any(row.get("interval_for") == "this very net" for row in self.rows):
             notes.append("The interval of a single run is that of this very net, on other photos of this kind.")
         runs = [run for setting in self.settings for run in setting.runs]
-        if any(run["config"]["trainer"].get("limit_train_batches", 1.0) != 1.0 for run in runs):
+        if any(str(run["config"]["trainer"].get("limit_train_batches")) not in ("None", "1.0") for run in runs):
             notes.insert(0, "A rehearsal: trainer.limit_train_batches left out a part of each epoch.")
         if any(run["replicas"] > 1 for run in runs):
             notes.append(REPLICAS)
