@@ -88,7 +88,7 @@ def layer_backward(dA: Floats, cache: Cache) -> tuple[Floats, Floats, Floats]:
 def forward(X: ArrayLike, parameters: Layers, activation: str = "relu") -> tuple[Floats, list[Cache]]:
     """Compute the logits (1, m) from X (features, m), and a cache per layer; `activation` is the hidden layers'."""
     if not parameters:
-        raise ValueError("parameters: got an empty list; allowed is one (W, b) or more, such as `fit` leaves")
+        raise ValueError("parameters: got an empty list; allowed is one (W, b) or more, as `initial_parameters` draws")
     A = np.asarray_chkfinite(X, dtype=np.float64)
     caches: list[Cache] = []
     for W, b in parameters:

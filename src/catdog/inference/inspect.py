@@ -134,7 +134,7 @@ def weighted_mean(pixels: Tensor, weights: Tensor) -> Tensor:
 def first_weights(classifier: CatDogClassifier, replica: int) -> dict[str, Tensor]:
     """Return the first layer's weights, and their change in training if the replica's seed initialized them.
 
-    It did not if training started from another run's checkpoint, as cosine similarity shows: trained weights stay far
+    It did not if a net of another seed was loaded with them, as cosine similarity shows: trained weights stay far
     more similar to their initial values than to independent ones.
     """
     start = CatDogClassifier(**classifier.hparams)

@@ -8,7 +8,7 @@ from torchmetrics.classification import BinaryAccuracy
 
 
 def build_metrics() -> MetricCollection:
-    """Build the metrics of all splits; those added here appear in TensorBoard, metrics.json and the study's table.
+    """Build the metrics of all splits; those added here appear in TensorBoard, metrics.json and comparison.csv.
 
     Updates pass `preds` (probabilities of class 1), `target` (0 or 1) and `value` (binary cross-entropy), each
     (photos,); torchmetrics gives each metric the ones in its signature.
