@@ -96,9 +96,9 @@ def test_the_table_says_what_the_files_say(study: Path) -> None:
     assert rows["dead_nets"].tolist() == [2] * 4
     assert rows["photos_per_second"].tolist() == [640] * 4
     assert rows["seconds"].tolist() == [50] * 4
-    assert comparison.failed == 1
     assert re.search(r"\| shallow \| 320 \| 2 \| cpu \| 1 \| failed: RuntimeError: no \|", str(comparison))
     assert "rehearsal" not in str(comparison)
+    assert "Comparisons (4 of 4; " in comparison.summary()
     assert all(len(line) <= 80 for line in comparison.summary().splitlines())
     assert re.search(r"shallow +320 +2 +1 +failed\n", comparison.summary())
     assert comparison.summary().endswith("\n- failed: RuntimeError: no")
@@ -148,7 +148,61 @@ def test_the_primary_comparison_is_tested_alone_and_comes_first(study: Path) -> 
     assert turned.word == "worse"
 
 
-def put(run: dict[str, Any], key: str, value: int) -> None:
+def test_a_comparison_of_epochs_names_any_net(tmp_path: Path) -> None:
+    for epochs in (2, 6):
+        save_run(tmp_path / str(epochs), [64, 32], epochs, 0, np.arange(40) % 3 > 0)
+    (verdict,) = report.compare([tmp_path]).exploratory
+    assert verdict.subject == "[64, 32], 6 against 2 epochs, 320 training photos"
+
+
+def test_what_is_unknown_is_neither_a_number_nor_corrected_nor_an_interval(tmp_path: Path) -> None:
+    for number, hidden in enumerate(([4], [5, 5, 3], [])):
+        for seed in range(2):
+            save_run(tmp_path / f"{number}-{seed}", hidden, 2, seed + 5 * number, np.arange(40) % 3 > 0)
+    comparison = report.compare([tmp_path])
+    assert {verdict.word for verdict in comparison.exploratory} == {"undecided"}
+    assert "nan" not in str(comparison)
+    assert "corrected" not in str(comparison)
+    left, _ = figure.comparison(comparison.settings, []).axes
+    assert left.get_xlabel() == "accuracy; too few runs for intervals"
+
+
+def test_settings_that_cannot_work_are_rows_of_the_table(tmp_path: Path) -> None:
+    save_run(tmp_path / "finished", [4], 2, 0, np.arange(40) % 3 > 0)
+    for number, (epochs, photos) in enumerate((("ten", None), (2, "all"))):
+        keys: Any = config([4], 2, 0)
+        keys["trainer"]["max_epochs"], keys["data"]["train_photos"] = epochs, photos
+        failed = {"status": "failed", "reason": f"{epochs}, {photos}", "accelerator": "cpu", "config": keys}
+        (tmp_path / f"{number}").mkdir()
+        (tmp_path / f"{number}/outcome.json").write_text(json.dumps(failed))
+    text = str(report.compare([tmp_path]))
+    assert "| shallow | – | – | cpu | 1 | failed: ten, None |" in text
+    assert "| shallow | – | 2 | cpu | 1 | failed: 2, all |" in text
+
+
+def test_other_drawn_photos_have_no_training_set_in_common(tmp_path: Path) -> None:
+    for drawn in range(2):
+        for seed in range(5):
+            folder = tmp_path / f"{drawn}-{seed}"
+            save_run(folder, [4], 2, seed, np.arange(40) % 3 > 0)
+            change(folder / "metrics.json", partial(put, key="source", value={"seed": drawn}))
+    comparison = report.compare([tmp_path])
+    assert len(comparison.settings) == 2
+    assert comparison.exploratory == []
+
+
+def test_runs_that_ended_early_are_told_and_no_accuracy_is_above_1(tmp_path: Path) -> None:
+    for seed in range(3):
+        save_run(tmp_path / f"{seed}", [4], 6, seed, np.ones(40, bool))
+    comparison = report.compare([tmp_path])
+    assert comparison.notes == []
+    assert comparison.rows[0]["test_acc_high"] == 1
+    change(tmp_path / "1/metrics.json", lambda run: run.update(epochs=3))
+    (note,) = report.compare([tmp_path]).notes
+    assert note.startswith("Some runs ended before the epochs named here")
+
+
+def put(run: dict[str, Any], key: str, value: Any) -> None:
     """Set a key of the data in the record and in its configuration."""
     run[key] = run["config"]["data"][key] = value
 
@@ -304,9 +358,9 @@ def test_another_kind_of_model_that_logs_little_is_compared(tmp_path: Path) -> N
     (tmp_path / "failed/outcome.json").write_text(json.dumps(failed))
     comparison = report.compare([tmp_path])
     comparison.save(tmp_path)
-    row = "| Convolutional | 320 | 2 | cpu | 2 | 75.0 % | too few runs | – | – | never [never, "
+    row = "| Convolutional | 320 | 2 | cpu | 2 | 75.0 % | too few runs | – | – | – | – |"
     assert row in str(comparison)
-    assert re.search(r"\| Net \| 0 \| 0 \| cpu \| 1 \| failed: no information \|", str(comparison))
+    assert re.search(r"\| Net \| – \| – \| cpu \| 1 \| failed: no information \|", str(comparison))
 
 
 def test_the_report_is_saved(study: Path, tmp_path: Path) -> None:
@@ -355,12 +409,12 @@ def test_accuracy_is_drawn_against_the_number_of_training_photos(tmp_path: Path)
         ([0.693, 0.66, 0.65, 0.64, 0.5], 3),  # 0.95 ln 2 is 0.6585
         ([0.65, 0.64, 0.7, 0.6, 0.5, 0.4], 4),  # the first two do not last
         ([0.7, 0.6, 0.5], math.inf),
-        ([], math.inf),
+        ([0.7, 0.6], math.nan),  # too few epochs to tell
     ],
 )
 def test_learning_starts_where_the_loss_stays_below_the_class_entropy(losses: list[float], expected: float) -> None:
     history = [{"epoch": number, "train/loss": loss} for number, loss in enumerate(losses, start=1)]
-    assert start_of_learning(history, 0.5) == expected
+    assert start_of_learning(history, 0.5) == pytest.approx(expected, nan_ok=True)
     # 60 % of one class: always giving that share has a loss of 0.673, which is no learning
     assert start_of_learning([{"epoch": n, "train/loss": 0.673} for n in range(9)], 0.6) == math.inf
     assert start_of_learning([{"epoch": n, "train/loss": 0.0} for n in range(9)], 1.0) == math.inf

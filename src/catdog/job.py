@@ -113,7 +113,7 @@ def _check(config: dict[str, Any], sweeping: bool) -> None:
         raise InputError(f"trainer.devices must be 1 in a sweep, got {devices}")
     for key in ("max_epochs", "max_steps", "accumulate_grad_batches"):
         if config["trainer"].get(key) is not None:
-            check_whole_number(f"trainer.{key}", config["trainer"][key], least=-1)
+            check_whole_number(f"trainer.{key}", config["trainer"][key], least=1 if "grad" in key else -1)
     check_whole_number("threads", config["threads"], least=1)
     check_seed("seed", config["seed"])
 
@@ -123,7 +123,10 @@ def _log_result(metrics: dict[str, Any], folder: Path) -> None:
     if dead := sum(replica.get("val/dead", 0) > 0 for replica in metrics["replicas"]):
         how_many = f"{dead} of {len(metrics['replicas'])} nets dead"
         logger.warning("%s: one output for all validation photos; try another seed or wider layers", how_many)
-    run = "latest" if folder.is_relative_to(Path("outputs").absolute()) else near(folder)
+    from catdog.inference.runs import LATEST, finished_runs  # here, as it imports PyTorch
+
+    newest = [path.absolute() for path in finished_runs()[:1]]  # in a sweep, others will be newer
+    run = LATEST if newest == [folder] and HydraConfig.get().mode == RunMode.RUN else near(folder)
     others = (f"  {describe_weights(**other)}\n" for other in metrics["other_weights"])
     logger.info(
         f"{describe(metrics)}\n{''.join(others)}"
@@ -150,7 +153,7 @@ def name_variant(overrides: Sequence[str]) -> str:
     of the photos' folder, and a hash of its path and the rest; without a path, only if the name lacks something.
     """
     values = {key: value for key, _, value in (override.partition("=") for override in sorted(overrides))}
-    data, root = values.pop("data", "drawn"), values.pop("data.root", "")
+    data, root = values.pop("data", "drawn"), values.pop("data.root", "").strip("'").replace(r"\'", "'")
     folder = root and str(Path(root).resolve())
     rest = [f"{key}={value}" for key, value in values.items() if key not in ("study", "jobs", "data.cache_dir")]
     whole = "_".join([data.removeprefix("folder") + Path(folder).name, *rest])
@@ -198,8 +201,11 @@ class ReportCallback(Callback):
         from catdog.study import report  # here, so that plain runs and --help need not wait for pandas
 
         folder = Path(config.hydra.sweep.dir)
-        comparison = report.compare([folder])
-        comparison.save(folder)
+        try:
+            comparison = report.compare([folder])
+            comparison.save(folder)
+        except Exception as error:  # of which Hydra would make a warning
+            sys.exit(f"catdog: no report of '{folder}': {explain(error) or repr(error)}")
         print(f"\n{comparison.summary()}\nwhole table, all comparisons, figure:\n{folder / 'comparison.md'}")
-        if comparison.failed:
-            sys.exit(f"catdog: {comparison.failed} runs failed; the table says which, and why")
+        if failed := sum(row["runs"] for row in comparison.rows if row["status"].startswith("failed")):
+            sys.exit(f"catdog: {failed} runs failed; the table says which, and why")

@@ -90,10 +90,7 @@ def mean_accuracy(correct: Floats) -> tuple[float, tuple[float, float] | None]:
     if len(correct) == 1:
         return mean, wilson_interval(int(correct.sum()), correct.size)
     found = for_these_photos(correct, np.zeros(len(correct), int))
-    if found is None:
-        return mean, None
-    low, high = found.interval
-    return mean, (max(low, 0.0), min(high, 1.0))
+    return mean, (max(found.interval[0], 0.0), min(found.interval[1], 1.0)) if found else None
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -44,8 +44,7 @@ def comparison(settings: Sequence[Setting], primary: Sequence[Verdict]) -> Figur
     longest = {setting.net: setting for setting in finished if setting.keys.get(PHOTOS) == shown[0].keys.get(PHOTOS)}
     _plot_curves(right, list(longest.values())[:MAX_CURVES], colors)
     for axes, part in ((left, "test"), (right, "val")):
-        rows_of_settings = axes is left and not several_sizes
-        draw, axis = (axes.axvline, axes.xaxis) if rows_of_settings else (axes.axhline, axes.yaxis)
+        draw, axis = (axes.axhline, axes.yaxis) if several_sizes or axes is right else (axes.axvline, axes.xaxis)
         baseline = float(np.mean([run["baseline"][part] for setting in finished for run in setting.runs]))
         draw(baseline, color="gray", linestyle="--", label=f"majority class {100 * baseline:.1f} %")
         axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
@@ -56,14 +55,14 @@ def comparison(settings: Sequence[Setting], primary: Sequence[Verdict]) -> Figur
 
 def _plot_rows(axes: Axes, rows: Sequence[Setting], colors: dict[str, str]) -> None:
     """Draw a forest plot."""
-    populations: dict[str, None] = {}  # a set in order
-    for height, setting in enumerate(reversed(rows)):
-        accuracy, ends, population = accuracy_interval(setting)
-        populations[population] = None
+    found = [accuracy_interval(setting) for setting in reversed(rows)]
+    populations = dict.fromkeys(population for _, ends, population in found if not np.isnan(ends[0]))
+    for height, (setting, (accuracy, ends, _)) in enumerate(zip(reversed(rows), found, strict=True)):
         axes.plot(ends, [height, height], color=colors[setting.net], linewidth=2)
         axes.plot(accuracy, height, "o", color=colors[setting.net])
-    axes.set_yticks(range(len(rows)), [f"{setting.net}, {setting.epochs} epochs" for setting in reversed(rows)])
-    axes.set(title="Test accuracy, with 95 % intervals", xlabel=f"accuracy (intervals for {' or '.join(populations)})")
+    axes.set_yticks(range(len(rows)), [setting.label.rpartition(", ")[0] for setting in reversed(rows)])
+    whose = f" (intervals for {' or '.join(populations)})" if populations else "; too few runs for intervals"
+    axes.set(title="Test accuracy, with 95 % intervals", xlabel=f"accuracy{whose}")
 
 
 def _plot_sizes(axes: Axes, settings: Sequence[Setting], colors: dict[str, str]) -> None:

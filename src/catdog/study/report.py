@@ -28,18 +28,17 @@ class Report:
     exploratory: list[Verdict]  # all others
 
     @property
-    def failed(self) -> int:
-        """Number of runs that failed."""
-        return sum(other["status"] == "failed" for setting in self.settings for other in setting.others)
-
-    @property
     def notes(self) -> list[str]:
         """Sentences on what the verdicts rest on."""
         notes = [remark for verdict in (*self.primary, *self.exploratory) for remark in verdict.remarks]
         if any(row.get("interval_for") == "this very net" for row in self.rows):
             notes.append("The interval of a single run is that of this very net, on other photos of this kind.")
         runs = [run for setting in self.settings for run in setting.runs]
-        if any(str(run["config"]["trainer"].get("limit_train_batches")) not in ("None", "1.0") for run in runs):
+        if any(run["epochs"] < setting.epochs for setting in self.settings for run in setting.runs):
+            notes.insert(
+                0, "Some runs ended before the epochs named here: by trainer.max_steps, max_time or a callback."
+            )
+        if any(str(run["config"].get("trainer", {}).get("limit_train_batches")) not in ("None", "1.0") for run in runs):
             notes.insert(0, "A rehearsal: trainer.limit_train_batches left out a part of each epoch.")
         if any(run["replicas"] > 1 for run in runs):
             notes.append(REPLICAS)
@@ -49,19 +48,20 @@ class Report:
         """Format main answer, brief table and the found differences for a terminal."""
         found = sorted(self.exploratory, key=lambda verdict: not verdict.p_value < 0.05)[:SHOWN]
         main = [textwrap.fill(str(verdict), WIDTH) for verdict in self.primary]
-        heading = [f"Exploratory ({len(found)} of {len(self.exploratory)} comparisons):"] if found and main else []
-        bullets = [verdict.brief if len(self.exploratory) > 1 else str(verdict) for verdict in found]
-        outcomes = {row["status"]: None for row in self.rows if row["status"] != "finished"}
-        bullets += [*outcomes, *self.notes][:SHOWN]
+        count, kind = len(self.exploratory), "Exploratory" if main else "Comparisons"
+        heading = [f"{kind} ({len(found)} of {count}; verdicts allow for their number, intervals do not):"]
+        outcomes = [*dict.fromkeys(row["status"] for row in self.rows if row["status"] != "finished")]
+        bullets = [verdict.brief if count > 1 else str(verdict) for verdict in found] + outcomes[:SHOWN]
+        bullets += self.notes[:SHOWN]
         lines = [textwrap.fill(bullet, WIDTH, initial_indent="- ", subsequent_indent="  ") for bullet in bullets]
-        return "\n\n".join([*main, to_text(self.rows), "\n".join([*heading, *lines])])
+        return "\n\n".join([*main, to_text(self.rows), "\n".join([*heading * (count > 1), *lines])])
 
     def __str__(self) -> str:
         """Format the whole report in Markdown."""
         parts = [f"**{verdict}**" for verdict in self.primary]
         parts += [to_markdown(self.rows), "\n".join(f"- {note}" for note in self.notes)]
         if self.exploratory:
-            count = len(self.exploratory)
+            count = self.exploratory[0].comparisons
             correction = f", and p is corrected for being {count} comparisons (Holm)" if count > 1 else ""
             parts += [
                 f"## {'Exploratory c' if self.primary else 'C'}omparisons",

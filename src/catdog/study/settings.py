@@ -34,7 +34,7 @@ class Setting:
     net: str  # name of the network, with the keys that distinguish settings of the same name
     photos: int  # training photos of the first finished run; without one the configured number, or 0
     epochs: int  # configured; if there is no such number, those of the first run, or 0
-    accelerator: str  # of the first run: the one used, or the configured one if it did not finish
+    accelerator: str  # that the first finished run used; without one the configured name
     runs: list[dict[str, Any]]  # records of finished runs, with `correct`: 1.0 or 0.0 for each test photo
     others: list[dict[str, Any]]  # records of skipped, interrupted and failed runs
 
@@ -70,9 +70,8 @@ def collect(folders: Sequence[Path]) -> list[Setting]:
     """Group the records below the folders into settings, sorted by depth and name; InputError if there are none."""
     groups: dict[str, tuple[dict[str, str], list[dict[str, Any]]]] = {}
     for record in (record for folder in folders for record in _records(folder)):
-        flat = pd.json_normalize(record["config"], sep=".").iloc[0].drop([*RUN_KEYS], errors="ignore").to_dict()
-        values = {str(key): json.dumps(value, default=str) for key, value in flat.items()}
-        keys = {key: value for key, value in values.items() if not key.startswith(("logger.", "primary"))}
+        flat = pd.json_normalize(record["config"], sep=".").iloc[0].drop([*RUN_KEYS], errors="ignore").to_dict().items()
+        keys = {str(k): json.dumps(v, default=str) for k, v in flat if not str(k).startswith(("logger.", "primary"))}
         groups.setdefault(json.dumps(keys, sort_keys=True), (keys, []))[1].append(record)
     if not groups:
         raise InputError(f"no {METRICS} of a run below {', '.join(map(str, folders))}")
@@ -90,15 +89,15 @@ def differing(configurations: Sequence[dict[str, str]]) -> list[str]:
 
 
 def _setting(keys: dict[str, str], records: Sequence[dict[str, Any]]) -> Setting:
-    first, hidden = records[0], _hidden(keys)
+    finished, others = ([r for r in records if (r["status"] == "finished") == whole] for whole in (True, False))
+    first, hidden = (finished or others)[0], _hidden(keys)
     if hidden is not None:
         net = net_name(hidden, *(json.loads(keys.get(f"model.{name}", "0")) for name in ("whitening", "hog")))
     else:  # another kind of model
         net = first.get("net") or json.loads(keys.get("model._target_", '"model"')).rpartition(".")[2]
-    finished, others = ([r for r in records if (r["status"] == "finished") == whole] for whole in (True, False))
-    photos = finished[0]["photos"]["train"] if finished else json.loads(keys.get("data.train_photos", "null")) or 0
-    epochs = json.loads(keys.get("trainer.max_epochs", "null")) or -1
-    epochs = epochs if epochs > 0 else first.get("epochs", 0)
+    values = (keys.get(key, "") for key in ("data.train_photos", "trainer.max_epochs"))
+    photos, epochs = (int(value) if value.isdigit() else 0 for value in values)
+    photos, epochs = finished[0]["photos"]["train"] if finished else photos, epochs or first.get("epochs", 0)
     return Setting(keys, net, photos, epochs, first["accelerator"], finished, others)
 
 
@@ -111,12 +110,12 @@ def _hidden(keys: dict[str, str]) -> list[int] | None:
 def _with_label(setting: Setting, settings: Sequence[Setting]) -> Setting:
     """Add to the net's name the values that distinguish this setting, except those that most namesakes share."""
 
-    def head(other: Setting) -> tuple[str, int, str, str | None]:
-        return other.net, other.epochs, other.accelerator, other.keys.get("data.train_photos")
+    def head(one: Setting) -> list[str | None]:
+        return [one.net, *map(one.keys.get, ("trainer.max_epochs", "data.train_photos"))]
 
-    namesakes = [other.keys for other in settings if head(other) == head(setting)]
+    namesakes = [one.keys for one in settings if head(one) == head(setting)]
     labels = []
-    for key in differing(namesakes):
+    for key in sorted({*differing(namesakes)} - {"trainer.accelerator"}):  # which has its own column
         value = setting.keys.get(key, "absent")
         if 2 * Counter(keys.get(key, "absent") for keys in namesakes)[value] <= len(namesakes):
             name = value.strip('"').rpartition(".")[2] if key.endswith("._target_") else value

@@ -87,11 +87,11 @@ def accuracy_interval(setting: Setting) -> tuple[float, tuple[float, float], str
     values, sets, mean = correct.to_numpy(dtype=float), training_sets(correct.index), _mean(setting.runs, "test/acc")
     if values.size and len(values) == 1:
         return mean, wilson_interval(int(np.nansum(values)), int(np.isfinite(values).sum())), "this very net"
-    if found := for_any_photos(values, sets, setting.overlap):
-        return found.mean, found.interval, "any training photos"
-    if found := for_these_photos(values, sets):
-        return found.mean, found.interval, "these training photos"
-    return mean, (np.nan, np.nan), "too few runs"
+    any_photos, these = for_any_photos(values, sets, setting.overlap), for_these_photos(values, sets)
+    if (found := any_photos or these) is None:
+        return mean, (np.nan, np.nan), "too few runs"
+    low, high = found.interval
+    return found.mean, (max(low, 0.0), min(high, 1.0)), f"{'any' if any_photos else 'these'} training photos"
 
 
 def validation(run: dict[str, Any]) -> list[tuple[float, float]]:
@@ -120,13 +120,13 @@ def start_of_learning(history: Sequence[dict[str, Any]], majority: float) -> flo
     """Find the first epoch from which training loss stays below LEARNING of the class entropy for LASTING epochs.
 
     The class entropy is the loss of always predicting the class frequencies, of which `majority` is the larger. Returns
-    infinity if learning never starts.
+    infinity if learning never starts, NaN if there are too few epochs to tell.
     """
     entropy = -sum(share * math.log(share) for share in (majority, 1 - majority) if share)
     rows = [(row["epoch"], row["train/loss"]) for row in history if "train/loss" in row]
     below = [loss < LEARNING * entropy for _, loss in rows]
     starts = (rows[n][0] for n in range(len(rows) - LASTING + 1) if all(below[n : n + LASTING]))
-    return float(next(starts, math.inf))
+    return float(next(starts, math.inf if len(rows) >= LASTING else math.nan))
 
 
 def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
@@ -148,7 +148,7 @@ def to_text(rows: Sequence[dict[str, Any]]) -> str:
 
 def _cells(row: dict[str, Any]) -> list[str]:
     """Format a row's cells; runs that did not finish have their outcome in place of the accuracy, and no numbers."""
-    values = defaultdict(lambda: math.nan, row)
+    values = defaultdict(lambda: math.nan, row | {name: row[name] or math.nan for name in ("photos", "epochs")})
     cells = {title: form.format_map(values) for title, form in COLUMNS.items()}
     for pattern, text in SPELLING.items():
         cells = {title: re.sub(pattern, text, cell) for title, cell in cells.items()}

@@ -11,9 +11,10 @@ from catdog.study.settings import Setting, differing, training_sets
 
 # Settings that differ only in one of these get no verdict: hardware should not change the accuracy, and runs on
 # other photos, or on another number of them, have no training set in common.
-UNTESTED_KEYS = {
+UNTESTED_KEYS = (
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "data.train_photos", "data.root",
-}  # fmt: skip
+    "data.source.",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Verdict:
     def subject(self) -> str:
         """Name the comparison, such as "deep against shallow, 100 epochs, 1,600 training photos"."""
         if self.key == "trainer.max_epochs":
-            return self.second.label.replace(", ", f", {self.first.epochs} against ", 1)
+            return f"{self.second.net}, {self.first.epochs} against {self.second.label[len(self.second.net) + 2 :]}"
         return f"{self.first.net} against {self.second.label}"
 
     @property
@@ -84,7 +85,7 @@ def verdicts(settings: Sequence[Setting]) -> tuple[list[Verdict], list[Verdict]]
     rest: list[tuple[Setting, Setting, str]] = []
     for second, first in combinations([setting for setting in settings if setting.runs], 2):
         keys = differing([first.keys, second.keys])
-        if len(keys) == 1 and not UNTESTED_KEYS & set(keys):
+        if len(keys) == 1 and not keys[0].startswith(UNTESTED_KEYS):
             if second.is_side("first") and first.is_side("second"):
                 first, second = second, first
             named = first.is_side("first") and second.is_side("second")
@@ -121,8 +122,7 @@ def _compare(first: Setting, second: Setting, key: str) -> Verdict:
 def _remarks(first: Setting, second: Setting, pairs: int) -> Iterator[str]:
     """Yield a sentence for each of: runs that are there twice, runs without a partner."""
     for setting, other in ((first, second), (second, first)):
-        different = len(setting.correct)
-        if twice := len(setting.runs) - different:
+        if twice := len(setting.runs) - (different := len(setting.correct)):
             yield f"{setting.label}: {_count(twice, 'run')} there twice, counted once."
         if alone := different - pairs:
             yield (
@@ -138,7 +138,7 @@ def interval(estimate: Estimate) -> str:
 
 def points(share: float) -> str:
     """Format a fraction in percentage points."""
-    return f"{100 * share:.1f}".replace("-", "−")
+    return "–" if np.isnan(share) else f"{100 * share:.1f}".replace("-", "−")
 
 
 def _count(number: int, noun: str) -> str:
