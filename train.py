@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from catdog import cli, job
 
-PATHS = ("data.root", "data.cache_dir", "ckpt_path")
+PATHS = ("data.root", "data.cache_dir", "ckpt_path", "hydra.run.dir", "hydra.sweep.dir")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -19,8 +19,10 @@ def main(config: DictConfig) -> float | None:
 
 def quoted(argument: str) -> str:
     """Quote a path for Hydra, whose grammar allows no letters beyond ASCII, and no comma or quote, without quotes."""
-    key, _, path = argument.partition("=")
-    if key not in PATHS or not (os.path.exists(path) or not path.isascii()) or path[:1] in ("'", '"'):
+    key, _, typed = argument.partition("=")
+    path = os.path.expanduser(typed)
+    plain = path == typed and path.isascii() and not os.path.exists(path)
+    if key not in PATHS or plain or typed[:1] in ("'", '"'):
         return argument
     return "{}='{}'".format(key, path.replace("'", r"\'"))
 

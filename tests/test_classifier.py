@@ -194,3 +194,10 @@ def test_a_dead_replica_is_counted_and_the_others_learn(train: Train) -> None:
     record = train(model={"hidden": [5], "replicas": 3}, trainer={"max_epochs": 3}, callbacks=[kill])
     dead = [[epoch["val/dead"] for epoch in replica["history"]] for replica in record["replicas"]]
     assert dead == [[0, 0, 0], [0, 1, 1], [0, 0, 0]]
+
+
+def test_probabilities_of_16_bits_are_on_the_side_of_their_logits() -> None:
+    net = make_classifier().bfloat16()
+    for parameter, value in zip(net.network.parameters(), (0.0, 1e-3), strict=True):
+        parameter.data.fill_(value)
+    assert (net.predict_step(torch.zeros(2, 3, 8, 8, dtype=torch.bfloat16), 0) > 0.5).all()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from catdog.cli import explain
 from catdog.errors import InputError
-from conftest import ROOT
+from conftest import ROOT, TrainPy
 
 SMALL = ("data.source.count=60", "data.image_size=16")
 
@@ -59,11 +60,17 @@ def test_a_folder_of_photos_may_have_any_name(tmp_path: Path, photo_root: Path) 
     assert record["config"]["data"]["root"] == name
 
 
+def test_a_folder_may_be_named_from_home() -> None:
+    quoted = runpy.run_path(str(ROOT / "train.py"))["quoted"]
+    assert quoted("data.root=~/x") == f"data.root='{Path.home()}/x'"
+    assert quoted("data.root=nowhere") == "data.root=nowhere"
+
+
 def test_help_tells_the_groups_and_the_five_overrides(tmp_path: Path) -> None:
     done = command(tmp_path, "--help")
     assert done.returncode == 0
     for text in (
-        "folder, microsoft, oxford_pets", "model: deep, logistic, shallow", "experiment: hog, whitened",
+        "folder, microsoft, oxford_pets", "model: deep, logistic, shallow, wide", "experiment: hog, whitened",
         "trainer: auto, cpu, ddp, gpu, mps, smoke", "study: accelerators, depth_or_width, depth_vs_data,",
         "study=depth_vs_epochs", "scripts/predict.py RUN PHOTO",
         "model=deep", "'model.hidden=[64,32]'", "trainer.max_epochs=100", "data=folder data.root=PATH", "seed=1",
@@ -71,19 +78,10 @@ def test_help_tells_the_groups_and_the_five_overrides(tmp_path: Path) -> None:
         assert text in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("data=folder", "data.root=nowhere"), "catdog: data.root: no folder at 'nowhere'; it must be a folder"),
-        (("model.hidden=[0]",), "catdog: model.hidden must be a list of whole numbers of at least 1"),
-    ],
-)
-def test_bad_input_gets_one_sentence_and_a_failing_exit(
-    tmp_path: Path, arguments: tuple[str, ...], sentence: str
-) -> None:
-    done = command(tmp_path, *arguments)
+def test_bad_input_gets_one_sentence_and_a_failing_exit(tmp_path: Path) -> None:
+    done = command(tmp_path, "data=folder", "data.root=nowhere")
     assert done.returncode == 1
-    assert done.stderr.startswith(sentence)
+    assert done.stderr.startswith("catdog: data.root: no folder at 'nowhere'; it must be a folder")
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
 
@@ -146,14 +144,14 @@ def test_own_classes_and_configurations_work(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "file", ["outputs", "run/checkpoints", "run/train.log/", "run/metrics.json/", "run/identity.json/"]
 )
-def test_a_folder_that_cannot_be_worked_in_is_one_sentence(tmp_path: Path, file: str) -> None:
+def test_a_folder_that_cannot_be_worked_in_is_one_sentence(train_py: TrainPy, tmp_path: Path, file: str) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / file).mkdir() if file.endswith("/") else (tmp_path / file).write_text("a file")
     own = () if file == "outputs" else ("hydra.run.dir=run", f"data.cache_dir={tmp_path / 'cache'}")
-    done = command(tmp_path, "trainer.max_epochs=1", *own, *SMALL)
-    assert done.returncode == 1
-    assert done.stderr.startswith("catdog: ")
-    assert len(done.stderr.splitlines()) == 1
+    done = train_py("trainer.max_epochs=1", *own, *SMALL)
+    assert str(done.status).startswith("catdog: ")
+    assert len(str(done.status).splitlines()) == 1
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize(

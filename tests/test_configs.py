@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 
 import catdog.job
 from catdog import CatDogClassifier, CatDogDataModule
+from catdog.cli import REFUSED
 from conftest import ROOT
 
 CONF = ROOT / "conf"
@@ -64,7 +65,7 @@ def test_yaml_and_signatures_have_the_same_defaults() -> None:
         if group == "model":
             assert meant.pop("class_names") == ("cats", "dogs")  # the data module has them
         if group == "trainer":
-            assert not {meant.pop(key) for key in ("logger", "callbacks", "plugins", "default_root_dir")} - {None}
+            assert not {meant.pop(key.removeprefix("trainer.")) for key in REFUSED} - {None}
             assert not any(written.pop(key) for key in ("enable_progress_bar", "enable_model_summary"))
             meant = {key: meant[key] for key in meant if key not in ("enable_progress_bar", "enable_model_summary")}
         assert written == meant
@@ -91,7 +92,9 @@ def test_a_study_of_other_photos_or_settings_has_another_folder(one: dict[str, s
     roots = [((root := command.get("data.root")) and str(Path(root).resolve())) or "" for command in (one, other)]
     assert (names[0] == names[1]) == (one | {"data.root": roots[0]} == other | {"data.root": roots[1]})
     assert all(re.fullmatch(r"[\w.,=+-]{1,128}", name) for name in names)
-    assert catdog.job.name_variant(["data=folder", "data.root=a/b", "seed=1"]).startswith("b_seed=1-")
+    folder = catdog.job.name_variant(["data=folder", "data.root=a/b", "seed=1"])
+    assert folder.startswith("b_seed=1-")
+    assert folder == catdog.job.name_variant(["data=folder", "data.root='a/b/'", "seed=1"])  # as train.py quotes it
 
 
 def test_the_exercise_is_the_default_and_the_seed_orders_the_batches_but_does_not_split() -> None:
@@ -105,6 +108,7 @@ def test_the_exercise_is_the_default_and_the_seed_orders_the_batches_but_does_no
 
 
 def test_an_experiment_sets_net_data_and_epochs_and_the_command_line_has_the_last_word() -> None:
+    assert [composed("experiment=hog", *net).model.hidden for net in ((), ["model=deep"])] == [[512], [5, 5, 3]]
     config = composed("experiment=whitened", "trainer=cpu", "data=folder", "trainer.max_epochs=3")
     assert (config.data.image_size, config.data.augment, config.trainer.max_epochs) == (32, True, 3)
     assert (config.trainer.accelerator, config.data.source._target_) == ("cpu", "catdog.data.FolderSource")

@@ -241,3 +241,10 @@ def test_drawn_cats_and_dogs_differ_in_shape_and_not_on_average() -> None:
     cat, dog = photos[:200].mean(axis=0), photos[200:].mean(axis=0)
     assert np.abs(cat - dog).mean() < 12  # grey levels
     assert photos.std(axis=0).mean() > 40  # of the photos themselves
+
+
+def test_a_batch_may_be_meant_for_all_photos(make_data: MakeData) -> None:
+    data = make_data(batch_size=10**9)
+    data.setup()
+    ((images, _),) = data.train_dataloader()
+    assert len(images) == len(data.train)

@@ -99,6 +99,14 @@ def test_a_flag_does_what_lightning_documents(train_py: TrainPy, tmp_path: Path,
     assert (tmp_path / "run/checkpoints/best.ckpt").is_file()
 
 
+def test_the_next_command_names_this_run_also_elsewhere_or_done_before(train_py: TrainPy, tmp_path: Path) -> None:
+    short = (*SMALL[:-1], "trainer.max_epochs=1")
+    assert "predict.py latest PHOTO" in train_py(*short, "hydra.run.dir=outputs/runs/one").stdout
+    assert "predict.py outputs/mine PHOTO" in train_py(*short, "hydra.run.dir=outputs/mine").stdout
+    assert "predict.py latest PHOTO" in train_py(*short, "hydra.run.dir=outputs/runs/two").stdout
+    assert "predict.py outputs/runs/one PHOTO" in train_py(*short, "hydra.run.dir=outputs/runs/one").stdout
+
+
 def test_a_fast_dev_run_leaves_no_result(train_py: TrainPy, tmp_path: Path) -> None:
     done = train_py(*SMALL, "trainer.fast_dev_run=true")
     assert done.status == 0
@@ -112,7 +120,7 @@ def test_callbacks_and_loggers_are_added_to_the_runs_own(train_py: TrainPy, tmp_
     done = train_py(*SMALL, callbacks, "logger=csv", *options)
     assert done.status == 0, done
     assert Run(tmp_path / "run", done.stdout).metrics["epochs"] < 4  # stopped early
-    assert "lr-SGD" in (tmp_path / "run/csv/metrics.csv").read_text().splitlines()[0]
+    assert "lr-SGD" in (tmp_path / "run/csv/version_0/metrics.csv").read_text().splitlines()[0]
     for pattern in ("events.*", "checkpoints/last.ckpt", "**/epoch=*-step=*.ckpt"):
         assert list((tmp_path / "run").glob(pattern))
 
@@ -126,12 +134,14 @@ def test_callbacks_and_loggers_are_added_to_the_runs_own(train_py: TrainPy, tmp_
         ("threads=0", "threads must be a whole number of at least 1, got 0"),
         ("trainer.max_epochs=ten", "trainer.max_epochs must be a whole number of at least -1, got 'ten'"),
         ("trainer.val_check_interval=21", "trainer: `val_check_interval` (21) must be less than or equal to the num"),
+        ("trainer.accumulate_grad_batches=-1", "accumulate_grad_batches must be a whole number of at least 1, got -1"),
+        ("trainer.limit_predict_batches=1", "trainer.limit_predict_batches is set by catdog: trainer.limit_test_batch"),
         ("trainer.strategy=ddp_spawn", "trainer.strategy=ddp_spawn loses what its processes collect; strategy=ddp"),
         ("trainer.accelerator=quantum", "trainer: You selected an invalid accelerator name: `accelerator='quantum'`"),
         ("trainer.callbacks=[]", "trainer.callbacks is set by catdog: callbacks=NAME or 'callbacks=[NAME,NAME]' adds"),
         ("+model.foo=1", "CatDogClassifier.__init__() got an unexpected keyword argument 'foo'"),
         ("trainer.epochs=100", "there is no key trainer.epochs; did you mean trainer.max_epochs?"),
-        ("model=depe", "model=depe: conf/model/ has deep, logistic, shallow; did you mean deep?"),
+        ("model=depe", "model=depe: conf/model/ has deep, logistic, shallow, wide; did you mean deep?"),
         ("model.hidden=5,5,3", "Ambiguous value for argument 'model.hidden=5,5,3' 1. To use it as a list, use key=["),
         ("experimnt=hog", "there is no key experimnt; did you mean experiment?"),
         ("logger=wandb", "wandb"),

@@ -147,6 +147,8 @@ def test_another_module_is_trained(train: Train, tmp_path: Path, net: type[Other
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        ({"model": {"replicas": 2}, "trainer": {"gradient_clip_val": 0.5}}, "needs trainer.gradient_clip_algorithm="),
+        ({"model": {"optimizer": "LBFGS"}}, "model.optimizer must be .* or SGD, got 'LBFGS'"),
         ({"test_weights": "first"}, "test_weights must be best or last, got 'first'"),
         ({"ckpt_path": "nowhere.ckpt"}, "no file at 'nowhere.ckpt'; give a checkpoint"),
         ({"model": {"schedule": "cosine"}, "trainer": {"max_epochs": -1}}, "cosine needs an end: set trainer.max"),
@@ -171,6 +173,7 @@ def test_a_checkpoint_of_another_training_is_refused(train: Train, tmp_path: Pat
     changes: list[tuple[str, dict[str, Any], str]] = [
         ("last", {"model": {"hidden": [5]}}, r"was trained with hidden=\[5, 5, 3\], not with \[5\]"),
         ("last", {"model": {"optimizer": "Adam"}}, "was trained with optimizer=SGD, not with Adam"),
+        ("last", {"data": {"fold": 2}}, "had other test photos, and may have seen these"),
         ("last", {"trainer": {"max_steps": 34}}, "training that trainer.max_steps ends cannot be resumed"),
         ("best", {}, "best.ckpt' is no training to resume; give the checkpoints/last.ckpt of a run"),
     ]

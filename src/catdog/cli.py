@@ -30,6 +30,7 @@ REFUSED = {
     "trainer.callbacks": "callbacks=NAME or 'callbacks=[NAME,NAME]' adds to the run's own, see conf/callbacks/",
     "trainer.logger": "logger=NAME or 'logger=[NAME,NAME]' adds to TensorBoard, see conf/logger/",
     "trainer.default_root_dir": "hydra.run.dir=FOLDER is the run's folder",
+    "trainer.limit_predict_batches": "trainer.limit_test_batches sets what is predicted",
     "trainer.plugins": "plugins are for Python; see docs/library.md",
 }
 

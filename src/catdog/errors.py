@@ -26,7 +26,7 @@ class InterruptedRunError(BaseException):
 def check_whole_number(key: str, value: object, least: int, most: int | None = None) -> None:
     """Raise an InputError unless the value of this configuration key is a whole number from `least` to `most`."""
     if type(value) is not int or value < least or (most is not None and value > most):
-        limit = "" if most is None or type(value) is not int or value < least else f", at most {most}"
+        limit = "" if most is None else f", at most {most}"
         raise InputError(f"{key} must be a whole number of at least {least}{limit}, got {value!r}")
 
 

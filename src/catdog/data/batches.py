@@ -28,7 +28,7 @@ class PhotoLoader:
 
     def __init__(self, store: PixelStore, rows: Tensor, batch_sampler: BatchSampler, device: torch.device) -> None:
         self.store, self.rows, self.batch_sampler, self.device = store, rows, batch_sampler, device
-        self._buffer = np.empty((batch_sampler.batch_size, *store.pixels.shape[1:]), np.float32)
+        self._buffer = np.empty((min(batch_sampler.batch_size, len(rows)), *store.pixels.shape[1:]), np.float32)
 
     def __len__(self) -> int:
         return len(self.batch_sampler)

@@ -12,7 +12,7 @@ from torch.utils.data import BatchSampler, DistributedSampler, Sampler, Sequenti
 from catdog.data.batches import PhotoLoader, random_views
 from catdog.data.photos import FolderSource, PhotoSource
 from catdog.data.split import Part, data_warnings, split_store
-from catdog.data.store import PixelStore
+from catdog.data.store import PixelStore, digest
 from catdog.errors import InputError, check_choice, check_number, check_path, check_seed, check_whole_number
 
 
@@ -98,6 +98,10 @@ class CatDogDataModule(LightningDataModule):
             raise InputError(f"{len(unreadable)} of {photos} photos are unreadable, {allowed}")
         train, self.val, self.test = split_store(self.store, self.split_seed, self.fold)
         self.train = train.subset(self.train_photos or len(train), self.train_set)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Identify the test photos, for the checkpoint: training has not seen them."""
+        return {"test": digest("\0".join(self.test.names).encode("utf-8", "surrogateescape"))}
 
     def train_dataloader(self) -> PhotoLoader:
         """Build the training loader; its order depends only on `shuffle_seed` and the epoch."""

@@ -19,9 +19,9 @@ from catdog.model.metrics import build_metrics, compute_metrics, cross_entropy, 
 from catdog.model.network import FullyConnected
 
 Batch = tuple[Tensor, Tensor]  # images, labels
-OPTIMIZERS = sorted(  # without SparseAdam, which needs sparse gradients
-    {name for name, value in vars(torch.optim).items() if isinstance(value, type)} - {"Optimizer", "SparseAdam"}
-)
+# Sparse gradients; several losses a step; norms over all replicas.
+UNFIT = {"Optimizer", "SparseAdam", "LBFGS", "Adafactor"}
+OPTIMIZERS = sorted({name for name, value in vars(torch.optim).items() if isinstance(value, type)} - UNFIT)
 FIT_BATCHES = 100  # training batches that the features are fitted to: 3,200 images at the default batch size
 
 
@@ -93,7 +93,7 @@ class CatDogClassifier(LightningModule):
         self.hparams["class_names"] = getattr(datamodule, "class_names", self.hparams["class_names"])
         if not self.network.fitted:
             self.trainer.fit_loop.setup_data()
-            batches = islice(cast(Any, self.trainer.train_dataloader), FIT_BATCHES // self.trainer.world_size)
+            batches = islice(cast(Any, self.trainer.train_dataloader), FIT_BATCHES)
             images = torch.cat([batch[0].float() for batch in batches])
             gathered = cast(Tensor, self.all_gather(images.to(self.device)))  # the same in every process
             self.network.fit(gathered.view(-1, *images.shape[1:]).cpu())
@@ -112,7 +112,7 @@ class CatDogClassifier(LightningModule):
 
     def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:
         """Compute the probability of class 1, shaped like `forward`'s result; labels may be missing."""
-        return self(batch if isinstance(batch, Tensor) else batch[0]).sigmoid()
+        return self(batch if isinstance(batch, Tensor) else batch[0]).float().sigmoid()
 
     def _shared_step(self, batch: Batch, batch_idx: int, logits: Tensor, split: str) -> Tensor:
         """Compute the sum over replicas of the batch's mean loss: a sum keeps their gradients independent."""

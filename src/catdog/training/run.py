@@ -72,6 +72,8 @@ def _fit(
     trainer: Trainer, model: LightningModule, data: CatDogDataModule, folder: Path, ckpt_path: str | Path | None
 ) -> None:
     """Train, resuming from the folder's last checkpoint or else from `ckpt_path`; InputError if it is another net's."""
+    if len(seeds_of(model)) > 1 and trainer.gradient_clip_val and trainer.gradient_clip_algorithm != "value":
+        raise InputError("trainer.gradient_clip_val: with replicas it needs trainer.gradient_clip_algorithm=value")
     for path in folder.glob("hpc_ckpt_*"):  # mid-epoch checkpoints, which Lightning would load even for testing
         path.unlink(missing_ok=True)
     last = folder / "checkpoints" / "last.ckpt"
@@ -85,6 +87,8 @@ def _fit(
     for key, value in model.hparams.items():
         if key != "class_names" and saved.get(key) != value:
             raise InputError(f"ckpt_path: '{ckpt_path}' was trained with {key}={saved.get(key)}, not with {value}")
+    if checkpoint.get(type(data).__qualname__, data.state_dict()) != data.state_dict():
+        raise InputError(f"ckpt_path: the training of '{ckpt_path}' had other test photos, and may have seen these")
     trainer.fit(model, data, ckpt_path=ckpt_path, weights_only=True)
 
 
