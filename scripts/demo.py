@@ -21,7 +21,7 @@ def main() -> None:
         from catdog.inference.demo import serve
         from catdog.inference.runs import locate
 
-        serve(*locate(arguments.checkpoint), arguments.port, arguments.open)
+        serve(*locate(arguments.checkpoint), arguments.port or None, arguments.open)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from catdog import CatDogClassifier, CatDogDataModule, plots
 from catdog.cli import one_line_errors, silenced_libraries
 from catdog.data import FolderSource, SyntheticSource
+from catdog.errors import check_whole_number
 from catdog.numpy_mlp import Layers, bce, forward, train_step
 from catdog.training import RunCheckpoint
 
@@ -125,6 +126,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("outputs/numpy_lesson"), help="folder of the pictures")
     arguments = parser.parse_args()
     with one_line_errors():
+        check_whole_number("--epochs", arguments.epochs, least=1)
         source = FolderSource(arguments.photos) if arguments.photos else SyntheticSource()
         data = CatDogDataModule(source, image_size=arguments.image_size)
         compare(data, arguments.hidden, arguments.epochs, arguments.output)

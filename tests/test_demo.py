@@ -105,6 +105,9 @@ def test_answers_near_one_half_are_undecided_and_the_gallery_ends(run_of: RunOf,
         one = Prediction.of("it.png", [dogs], demo.names)
         told = demo.template.gallery(demo.names, [{"name": "it", "one": one, "unlike": False, "pictures": {}}], 0, None)
         assert ("undecided: " in told, "bar muted" in told) == (undecided, undecided)
+    one = Prediction.of("it.png", [0.9996], demo.names)
+    told = demo.template.gallery(demo.names, [{"name": "it", "one": one, "unlike": False, "pictures": {}}], 0, None)
+    assert "over 99.9 % probable" in told
     told = demo.gallery(["missing.png"] * (MAX_PHOTOS + 2))
     assert told.count("cannot be read as a photo: No such file") == MAX_PHOTOS
     assert "2 more photos were left out" in told
@@ -148,7 +151,7 @@ def test_a_browser_shows_the_answers(served: tuple[str, Path], hostile_run: Path
         assert not [path for path in folder.rglob("*") if path.name in (known.name, green.name, "test_demo.py")]
         page.evaluate("document.querySelector('.examples button:last-child').click()")
         page.wait_for("document.querySelector('article').innerText.startsWith('drawn dog')")
-        assert re.search(r"\d+ % probable", page.text())
+        assert re.search(r"\d+\.\d % probable", page.text())
         assert page.evaluate("document.title") == "catdog"
         assert len(page.requested) > 5
         assert all(url.startswith((f"http://{address}/", "data:", "blob:")) for url in page.requested)

@@ -117,15 +117,13 @@ def test_without_biases_the_attributions_of_every_layer_add_up_to_the_logit(seed
 
 
 @pytest.mark.parametrize("options", [{}, {"whitening": 20}, {"whitening": 20, "hog": 10}])
-def test_the_change_in_training_is_from_the_seeds_initial_weights_or_unknown(options: dict[str, int]) -> None:
-    classifier, other = (make_classifier(hidden=[3], seed=seed, replicas=2, **options) for seed in (5, 7))
+def test_the_change_in_training_is_from_the_seeds_initial_weights(options: dict[str, int]) -> None:
+    classifier = make_classifier(hidden=[3], seed=5, replicas=2, **options)
     classifier.network.fit(torch.randn(60, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
     start, weight = classifier.network.input_weights.clone(), classifier.network.get_parameter("layers.0.weight").data
     weight[1] += torch.linspace(-1e-2, 1e-2, weight[1].numel()).reshape_as(weight[1])
     change = inspected(classifier, replica=1).pictures[0]["change in training"]
     torch.testing.assert_close(change, classifier.network.input_weights[1] - start[1])
-    other.load_state_dict(classifier.state_dict())
-    assert list(inspected(other, replica=1).pictures[0]) == ["weights"]
 
 
 def test_a_page_shows_the_runs_own_test_photos_and_predictions(run_of: RunOf, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def measured(record: Mapping[str, Any]) -> str:
     nets, baseline = len(record["replicas"]), record["baseline"]["test"]
     subject = "This net is" if nets == 1 else f"A single one of these {nets} nets is"
     sentence = f"{subject} right for {percent(record)} of {record['tested']:,} photos that it has never seen"
-    guessing = f"not told apart from guessing: always naming one class is right for {100 * baseline:.1f} %"
+    guessing = f"not shown to be better than guessing: always naming one class is right for {100 * baseline:.1f} %"
     return f"{sentence}." if beats_baseline(record) else f"{sentence}, {guessing}."
 
 

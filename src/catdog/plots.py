@@ -157,7 +157,7 @@ def mistakes(
         own = labels == label
         found = (wrong & own).nonzero().squeeze(1)
         worst = found[losses[found].argsort(descending=True, stable=True)[:most]].tolist()
-        sure = [f"{100 * abs(label - probabilities[n]):.0f} % sure, loss {losses[n]:.2f}" for n in worst]
+        sure = [f"{int(100 * abs(label - probabilities[n]))} % sure, loss {losses[n]:.2f}" for n in worst]
         captions = [f"{Path(names[n]).name}\n{text}" for n, text in zip(worst, sure, strict=True)]
         title = f"{true} taken for {false}: {len(found):,} of {int(own.sum()):,}, the largest loss first"
         sheets.append(np.asarray(contact_sheet([to_pil_image(read(n)) for n in worst], captions, title)))

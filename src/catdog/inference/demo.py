@@ -62,7 +62,7 @@ class Demo:
         for index, path in enumerate(self.paths):
             Image.fromarray(EXAMPLES.read(index, self.model.image_size if drawn else 256)).save(path)
         pictures = {path.name: _data_url(Image.open(path)) for path in self.paths}
-        self.examples: str = self.template.examples(pictures, run, drawn)
+        self.examples: str = self.template.examples(pictures, self.detector, drawn)
 
     def gallery(self, paths: Sequence[str | Path]) -> str:
         """Answer the first MAX_PHOTOS photos, or say why one cannot be read."""
@@ -89,14 +89,13 @@ class Demo:
         return result | {"one": one, "unlike": unlike, "pictures": pictures}
 
 
-def _thumbnail_size(path: str) -> tuple[int, int]:
+def _thumbnail_size(path: str) -> list[int]:
     """Compute the width and height of a readable photo's thumbnail, upright by its EXIF data."""
     with Image.open(path, formats=FORMATS) as photo:
         sides = photo.size
         with suppress(Exception):  # EXIF data may be damaged
             sides = sides[::-1] if photo.getexif().get(ExifTags.Base.Orientation, 1) > 4 else sides
-    width, height = (max(1, round(side * THUMBNAIL / max(sides))) for side in sides)
-    return width, height
+    return [max(1, round(side * THUMBNAIL / max(sides))) for side in sides]
 
 
 def _data_url(picture: Image.Image, lossless: bool = True) -> str:

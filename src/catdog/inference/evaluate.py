@@ -99,12 +99,12 @@ def _folder(networks: Predictor, data: str | Path, run: FinishedRun | None) -> S
 def _describe(checkpoint: Path, networks: Predictor, sample: Sample) -> dict[str, Any]:
     """Describe checkpoint, photos and environment, as JSON values."""
     count, ones = len(sample.labels), int(sample.labels.sum())
-    trained_on = None
+    trained_on, title = None, f"{net_title(networks.classifier.hparams)}, {checkpoint.name}, {count:,} photos of "
     if (data := sample.run_data) is not None:
         seen = {data.store.digests[row] for part in (data.train, data.val) for row in part.rows.tolist()}
         trained_on = sum(sample.store.digests[row] in seen for row in sample.rows.tolist())
     return {
-        "title": f"{net_title(networks.classifier.hparams)}, {checkpoint.name}, {count:,} photos of {sample.origin}",
+        "title": shown(title + sample.origin),
         "checkpoint": str(checkpoint),
         "class_names": list(networks.class_names),
         "photos": {
@@ -123,10 +123,12 @@ def summarize(record: dict[str, Any]) -> str:
     counts = list(photos["of_class"].values())
     lines = [record["title"]]
     if photos["unreadable"]:
-        lines.append(f"  {len(photos['unreadable']):,} unreadable photos are left out; evaluation.json lists them")
+        lines.append(f"  {len(photos['unreadable']):,} of all photos are unreadable and left out; see evaluation.json")
     if photos["trained_on"]:
         seen = f"{photos['trained_on']:,} of the photos are ones that the run trained on or chose its epoch by"
         lines.append(f"  {seen}, so the numbers are better than on new photos")
+    elif photos["trained_on"] is None:
+        lines.append("  its run's photos are not there, so how many of these the net was trained on is not known")
     majority = names[counts.index(max(counts))]
     lines.append(f"  always naming {majority} would be right for {100 * max(counts) / sum(counts):.1f} %")
     nets, ensemble = record["nets"], record["ensemble"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,9 +26,7 @@ from catdog.plots import curves, data_url, network_diagram, weight_pictures
 BATCH = 256  # photos per forward and backward pass
 MOST_NETS = 10  # on a page
 TOP_PHOTOS = 6  # per unit
-UNRELATED = 5  # maximum cosine of unrelated weights, in standard deviations of that of independent ones
 GROUPS = {(0, 0): 2, (1, 1): 2, (0, 1): 1, (1, 0): 1}  # true and predicted class: number of occlusion maps
-
 LARGEST = 128  # pixels: maximum height and width of a picture
 SMALL = 64  # pixels: photos up to this size are encoded losslessly
 
@@ -132,17 +131,11 @@ def weighted_mean(pixels: Tensor, weights: Tensor) -> Tensor:
 
 
 def first_weights(classifier: CatDogClassifier, replica: int) -> dict[str, Tensor]:
-    """Return the first layer's weights, and their change in training if the replica's seed initialized them.
-
-    It did not if a net of another seed was loaded with them, as cosine similarity shows: trained weights stay far
-    more similar to their initial values than to independent ones.
-    """
+    """Return the first layer's weights, and their change from the initial ones, which the replica's seed draws."""
     start = CatDogClassifier(**classifier.hparams)
     start.load_state_dict(dict(classifier.named_buffers()), strict=False)  # the features are fixed before training
     now, before = (net.network.input_weights[replica] for net in (classifier, start))
-    cosine = torch.cosine_similarity(now.flatten(), before.flatten(), dim=0)
-    change = {"change in training": now - before} if cosine > UNRELATED * now.numel() ** -0.5 else {}
-    return {"weights": now} | change
+    return {"weights": now, "change in training": now - before}
 
 
 def page(found: dict[int, Inspection], pixels: Tensor, record: dict[str, Any], options: Mapping[str, Any]) -> str:
@@ -154,11 +147,11 @@ def page(found: dict[int, Inspection], pixels: Tensor, record: dict[str, Any], o
     environment.filters |= {"shown": shown, "accuracy": percent, "verdict": _verdict, "image": _image}
     size = min(options["image_size"], LARGEST)
     environment.globals |= {"weight_pictures": weight_pictures, "overlay": overlay, "small": SMALL, "size": size}
+    svg = partial(data_url, "image/svg+xml", format="svg", transparent=True)
+    drawn = {"narrow": svg(curves(record, narrow=True).savefig), "wide": svg(curves(record).savefig)}
     return environment.get_template("page.html.j2").render(
-        found=found, pixels=pixels, record=record, options=options,
-        diagram=_svg(_diagram(options)),
-        curves={"narrow": _svg(curves(record, narrow=True)), "wide": _svg(curves(record))},
-    )  # fmt: skip
+        found=found, pixels=pixels, record=record, options=options, diagram=svg(_diagram(options).savefig), curves=drawn
+    )
 
 
 def _verdict(record: dict[str, Any], replica: dict[str, Any] | None = None) -> str:
@@ -175,13 +168,8 @@ def _diagram(options: Mapping[str, Any]) -> Figure:
     return network_diagram([pixels, *options["hidden"], 1], fixed)
 
 
-def _svg(figure: Figure) -> str:
-    return data_url("image/svg+xml", figure.savefig, format="svg", transparent=True)
-
-
 def _image(pixels: Tensor, lossless: bool = False) -> str:
     """Encode pixels, uint8 or float32 in [0, 1], (3, height, width), as a data URL."""
     image = to_pil_image(pixels)
     image.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX)
-    lossless = lossless or pixels.shape[-1] <= SMALL
-    return data_url("image/webp", image.save, format="webp", lossless=lossless, quality=82)
+    return data_url("image/webp", image.save, format="webp", lossless=lossless or pixels.shape[-1] <= SMALL, quality=82)

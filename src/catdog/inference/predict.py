@@ -60,8 +60,7 @@ def predict(model: Predictor, paths: Sequence[str], progress: bool = True) -> It
     """
     names: list[str] = []
     for path in paths:
-        folder = Path(path) if os.path.isdir(path) else None
-        found = sorted(os.path.join(path, name) for name in photo_paths(folder, "")) if folder else [path]
+        found = sorted(os.path.join(path, n) for n in photo_paths(Path(path), "")) if os.path.isdir(path) else [path]
         if not found:
             raise InputError(f"the folder {path!r} has no photo ({', '.join(PHOTO_SUFFIXES)})")
         names += found
@@ -136,7 +135,7 @@ def draw_sheet(predictions: Sequence[Prediction]) -> Image.Image:
             color, length = CLASS_COLORS[one.probability > 0.5], round((2 * one.confidence - 1) * SIDE)
             tile.paste(Image.fromarray(photo))
             tile.paste("gray" if one.undecided else color, (0, SIDE, length, SIDE + BAR))
-            text = f"{shown(str(one.prediction))}{', undecided' * one.undecided}, {100 * one.confidence:.0f} %"
+            text = f"{shown(str(one.prediction))}{', undecided' * one.undecided}, {int(100 * one.confidence)} %"
         tiles.append(tile)
         captions.append(f"{text}\n{shown(Path(one.path).name)}")
     count = f"the first {len(tiles)} of " if len(tiles) < len(predictions) else ""

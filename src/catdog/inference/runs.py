@@ -12,7 +12,7 @@ from catdog.training.run_folder import IDENTITY
 
 KINDS = (FolderSource, MicrosoftSource, OxfordPetsSource, SyntheticSource)
 SOURCES: dict[str, Any] = {f"catdog.data.{kind.__name__}": kind for kind in KINDS}
-UNPACKED = {MicrosoftSource: "PetImages", OxfordPetsSource: "images"}  # sub-folder of a downloaded archive's photos
+UNPACKED = {MicrosoftSource: ("PetImages",), OxfordPetsSource: ("images", "annotations")}  # of downloaded archives
 LATEST = "latest"  # stands for the newest finished run
 
 
@@ -25,7 +25,7 @@ class FinishedRun:
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
-        """Open a finished run by its folder, or "latest", the newest one in outputs/; InputError if there is none."""
+        """Open a finished run by its folder, or "latest", the newest below outputs/; InputError if there is none."""
         folder = next(iter(finished_runs()), Path(folder)) if str(folder) == LATEST else Path(folder)
         record = read_json(folder / METRICS) or {}
         config = record.get("config")
@@ -83,6 +83,6 @@ def build_data(config: dict[str, Any]) -> CatDogDataModule:
         wanted = f"a catdog.data.CatDogDataModule of {', '.join(SOURCES)}"
         raise InputError(f"they must be {wanted}, got {target!r} of {name!r}")
     source = SOURCES[name]
-    if source in UNPACKED and not (Path(str(arguments.get("root"))) / UNPACKED[source]).is_dir():
+    if not all(Path(str(arguments.get("root")), name).is_dir() for name in UNPACKED.get(source, ())):
         raise InputError(f"no photos at {arguments.get('root')!r}")  # reading a record must not start a download
     return CatDogDataModule(source(**options) if source is SyntheticSource else source, **arguments)
