@@ -8,8 +8,9 @@ from typing import NamedTuple
 import pytest
 from torchvision.datasets import OxfordIIITPet
 
-from catdog.data import MicrosoftSource, OxfordPetsSource, UnreadablePhotoError
+from catdog.data import MicrosoftSource, OxfordPetsSource
 from catdog.data.download import Archive, obtain
+from catdog.data.photos import UnreadablePhotoError
 from catdog.errors import InputError
 from mirror import Mirror
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from catdog.data import FileSource
+from catdog.data.photos import FileSource
 from catdog.data.synthetic import draw_photo
 from catdog.errors import InputError
 from catdog.inference.export import export, run, usage

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
-from catdog.data import FileSource, FolderSource, PixelStore, UnreadablePhotoError
-from catdog.data.photos import MAX_FILE_BYTES
+from catdog.data import FolderSource, PixelStore
+from catdog.data.photos import MAX_FILE_BYTES, FileSource, UnreadablePhotoError
 from catdog.errors import InputError
 from catdog.study.settings import collect
 from conftest import Train

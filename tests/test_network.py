@@ -101,7 +101,7 @@ def test_only_a_whitening_that_was_fitted_to_enough_images_or_loaded_can_be_used
         assert not whitening.fitted
         with pytest.raises(InputError, match="the whitening was never fitted"):
             whitening(values)
-    with pytest.raises(InputError, match="5 principal components cannot be found in the 4 training images of"):
+    with pytest.raises(InputError, match="5 principal components cannot be found in 4 images of the first batches"):
         fitted.fit(values[:4])
     fitted.fit(values)
     loaded.load_state_dict(fitted.state_dict())

@@ -170,16 +170,26 @@ def test_bad_input_is_one_sentence(train: Train, tmp_path: Path, arguments: dict
 
 def test_a_checkpoint_of_another_training_is_refused(train: Train, tmp_path: Path) -> None:
     train("first")
+    annealed: dict[str, Any] = {"model": {"schedule": "cosine"}}
+    train("annealed", **annealed)
+    shutil.copy(tmp_path / "annealed/checkpoints/last.ckpt", tmp_path / "first/checkpoints/annealed.ckpt")
     changes: list[tuple[str, dict[str, Any], str]] = [
         ("last", {"model": {"hidden": [5]}}, r"was trained with hidden=\[5, 5, 3\], not with \[5\]"),
         ("last", {"model": {"optimizer": "Adam"}}, "was trained with optimizer=SGD, not with Adam"),
         ("last", {"data": {"fold": 2}}, "had other test photos, and may have seen these"),
         ("last", {"trainer": {"max_steps": 34}}, "training that trainer.max_steps ends cannot be resumed"),
         ("best", {}, "best.ckpt' is no training to resume; give the checkpoints/last.ckpt of a run"),
+        ("annealed", annealed | {"trainer": {"max_epochs": 4}}, "training keeps its trainer.max_epochs"),
     ]
     for name, arguments, sentence in changes:
         with pytest.raises(InputError, match=sentence):
             train("second", ckpt_path=tmp_path / f"first/checkpoints/{name}.ckpt", **arguments)
+
+
+def test_a_training_resumed_at_its_end_leaves_its_checkpoints(train: Train, tmp_path: Path) -> None:
+    train("first")
+    train("second", ckpt_path=tmp_path / "first/checkpoints/last.ckpt")
+    assert_same_run(tmp_path / "first", tmp_path / "second")
 
 
 class Payload:

@@ -26,9 +26,8 @@ class Archive(NamedTuple):
     folder: str  # the one to extract from the archive
 
 
-# The SHA-256 are copied from other projects, not computed from a download of ours. Oxford: TensorFlow Datasets,
-# datasets/oxford_iiit_pet/checksums.tsv; independent downloads agree with it and with the MD5 that torchvision pins.
-# Microsoft: Hugging Face, datasets/cats_vs_dogs/dataset_infos.json; GoMLX pins the same SHA-256.
+# The SHA-256 are copied, not computed from a download of ours: Oxford's from TensorFlow Datasets,
+# oxford_iiit_pet/checksums.tsv; Microsoft's from Hugging Face, cats_vs_dogs/dataset_infos.json, which GoMLX pins too.
 OXFORD = "https://www.robots.ox.ac.uk/~vgg/data/pets/data"
 OXFORD_IMAGES = Archive(
     f"{OXFORD}/images.tar.gz", "67195c5e1c01f1ab5f9b6a5d22b8c27a580d896ece458917e61d459337fa318d", "images"

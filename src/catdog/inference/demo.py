@@ -15,8 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import ExifTags, Image
 from torchvision.transforms.functional import to_pil_image
 
-from catdog.data import FileSource, SyntheticSource, UnreadablePhotoError, to_images
-from catdog.data.photos import FORMATS
+from catdog.data import SyntheticSource, to_images
+from catdog.data.photos import FORMATS, FileSource, UnreadablePhotoError
 from catdog.errors import InputError
 from catdog.inference.attribution import occlusion, overlay
 from catdog.inference.novelty import NoveltyDetector

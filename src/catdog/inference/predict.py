@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from catdog.data import FileSource, UnreadablePhotoError, read_all
-from catdog.data.photos import PHOTO_SUFFIXES, photo_paths
+from catdog.data import read_all
+from catdog.data.photos import PHOTO_SUFFIXES, FileSource, UnreadablePhotoError, photo_paths
 from catdog.errors import InputError
 from catdog.files import csv_text, write_atomically
 from catdog.inference.predictor import Predictor

@@ -19,8 +19,7 @@ from catdog.model.metrics import build_metrics, compute_metrics, cross_entropy, 
 from catdog.model.network import FullyConnected
 
 Batch = tuple[Tensor, Tensor]  # images, labels
-# Sparse gradients; several losses a step; norms over all replicas.
-UNFIT = {"Optimizer", "SparseAdam", "LBFGS", "Adafactor"}
+UNFIT = {"Optimizer", "SparseAdam", "LBFGS", "Adafactor"}  # sparse gradients; several steps; norms of all nets
 OPTIMIZERS = sorted({name for name, value in vars(torch.optim).items() if isinstance(value, type)} - UNFIT)
 FIT_BATCHES = 100  # training batches that the features are fitted to: 3,200 images at the default batch size
 
@@ -97,6 +96,12 @@ class CatDogClassifier(LightningModule):
             images = torch.cat([batch[0].float() for batch in batches])
             gathered = cast(Tensor, self.all_gather(images.to(self.device)))  # the same in every process
             self.network.fit(gathered.view(-1, *images.shape[1:]).cpu())
+
+    def on_train_start(self) -> None:
+        """Refuse to prolong or cut an annealed training: its checkpoint brings the schedule along."""
+        steps = self.trainer.estimated_stepping_batches
+        if any(getattr(one.scheduler, "T_max", steps) != steps for one in self.trainer.lr_scheduler_configs):
+            raise InputError("ckpt_path: with model.schedule=cosine, training keeps its trainer.max_epochs and batches")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the training loss."""

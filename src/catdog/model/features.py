@@ -47,10 +47,8 @@ class Whitening(nn.Module):
         """
         components = len(self.bias)
         if len(values) < components:
-            raise InputError(
-                f"{components} principal components cannot be found in the {len(values)} training images of the first "
-                "batches; ask for fewer with model.whitening and model.hog, or for larger batches"
-            )
+            few = f"{components} principal components cannot be found in {len(values)} images of the first batches"
+            raise InputError(f"{few}; ask for fewer with model.whitening and model.hog, or for larger batches")
         mean = values.mean(0)
         values = values - mean
         with torch.random.fork_rng(devices=[]):
