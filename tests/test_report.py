@@ -310,6 +310,14 @@ def test_a_net_is_named_with_the_keys_in_which_most_of_its_name_differ(
     assert {setting.net for setting in report.compare([tmp_path]).settings} >= set(nets)
 
 
+def test_an_accelerator_is_named_as_asked_for_where_its_column_says_the_same(tmp_path: Path) -> None:
+    for asked in ("auto", "cpu"):
+        save_run(tmp_path / asked, [4], 2, 0, np.arange(40) % 3 > 0)
+    change(tmp_path / "auto/metrics.json", lambda run: run["config"]["trainer"].update(accelerator="auto"))
+    nets = [setting.net for setting in collect([tmp_path])]
+    assert nets == [f'shallow (trainer.accelerator="{asked}")' for asked in ("auto", "cpu")]
+
+
 def change(record: Path, edit: Callable[[Any], object]) -> None:
     content = json.loads(record.read_text())
     edit(content)

@@ -112,6 +112,10 @@ def test_a_fast_dev_run_leaves_no_result(train_py: TrainPy, tmp_path: Path) -> N
     assert done.status == 0
     assert "fast_dev_run: everything runs; no result is left" in done.stdout
     assert not [path.name for path in (tmp_path / "run").rglob("*") if path.name in ("metrics.json", "last.ckpt")]
+    sweep = train_py(
+        "-m", "seed=0,1", "hydra/launcher=basic", "hydra.sweep.dir=sweep", "trainer.fast_dev_run=true", *SMALL
+    )
+    assert sweep.status == 0
 
 
 def test_callbacks_and_loggers_are_added_to_the_runs_own(train_py: TrainPy, tmp_path: Path) -> None:

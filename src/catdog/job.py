@@ -125,8 +125,8 @@ def _log_result(metrics: dict[str, Any], folder: Path) -> None:
         logger.warning("%s: one output for all validation photos; try another seed or wider layers", how_many)
     from catdog.inference.runs import LATEST, finished_runs  # here, as it imports PyTorch
 
-    newest = [path.absolute() for path in finished_runs()[:1]]  # in a sweep, others will be newer
-    run = LATEST if newest == [folder] and HydraConfig.get().mode == RunMode.RUN else near(folder)
+    single = HydraConfig.get().mode == RunMode.RUN  # in a sweep, others will be newer
+    run = LATEST if single and [path.absolute() for path in finished_runs()[:1]] == [folder] else near(folder)
     others = (f"  {describe_weights(**other)}\n" for other in metrics["other_weights"])
     logger.info(
         f"{describe(metrics)}\n{''.join(others)}"
@@ -201,6 +201,8 @@ class ReportCallback(Callback):
         from catdog.study import report  # here, so that plain runs and --help need not wait for pandas
 
         folder = Path(config.hydra.sweep.dir)
+        if config.trainer.fast_dev_run:
+            return  # it leaves no records
         try:
             comparison = report.compare([folder])
             comparison.save(folder)

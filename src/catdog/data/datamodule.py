@@ -78,17 +78,12 @@ class CatDogDataModule(LightningDataModule):
         """Decoded photos: opened from the cache, or decoded on first access."""
         return PixelStore.of(self.source, self.image_size, self.cache_dir)
 
-    @cached_property
-    def warnings(self) -> list[str]:
-        """Data warnings, after `setup`; see `data_warnings`."""
-        return list(data_warnings(self.store, self.class_names, (self.train, self.val, self.test)))
-
     def prepare_data(self) -> None:
         """Decode the photos once; other ranks wait."""
         _ = self.store
 
     def setup(self, stage: str | None = None) -> None:
-        """Set the parts `train`, `val` and `test` of the split; InputError if too few photos are readable or left."""
+        """Set the parts `train`, `val` and `test`, and `warnings`; InputError if too few photos are readable."""
         if hasattr(self, "train"):  # Trainer calls this for fit, test and predict
             return
         photos, unreadable = len(self.store.names), self.store.unreadable
@@ -98,10 +93,12 @@ class CatDogDataModule(LightningDataModule):
             raise InputError(f"{len(unreadable)} of {photos} photos are unreadable, {allowed}")
         train, self.val, self.test = split_store(self.store, self.split_seed, self.fold)
         self.train = train.subset(self.train_photos or len(train), self.train_set)
+        self.warnings = list(data_warnings(self.store, self.class_names, (self.train, self.val, self.test)))
 
     def state_dict(self) -> dict[str, Any]:
         """Identify the test photos, for the checkpoint: training has not seen them."""
-        return {"test": digest("\0".join(self.test.names).encode("utf-8", "surrogateescape"))}
+        rows = self.test.rows.tolist() if hasattr(self, "test") else []
+        return {"test": digest("".join(self.store.digests[row] for row in rows).encode())}
 
     def train_dataloader(self) -> PhotoLoader:
         """Build the training loader; its order depends only on `shuffle_seed` and the epoch."""

@@ -128,7 +128,7 @@ def summarize(record: dict[str, Any]) -> str:
         seen = f"{photos['trained_on']:,} of the photos are ones that the run trained on or chose its epoch by"
         lines.append(f"  {seen}, so the numbers are better than on new photos")
     elif photos["trained_on"] is None:
-        lines.append("  its run's photos are not there, so how many of these the net was trained on is not known")
+        lines.append("  its run's photos are unknown, gone or changed: it may have been trained on some of these")
     majority = names[counts.index(max(counts))]
     lines.append(f"  always naming {majority} would be right for {100 * max(counts) / sum(counts):.1f} %")
     nets, ensemble = record["nets"], record["ensemble"]

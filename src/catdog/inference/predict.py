@@ -90,8 +90,7 @@ def print_predictions(trained: str | Path, paths: Sequence[str], csv_file: Path 
     if sheet_file is not None and sheet_file.suffix.lower() not in SHEET_SUFFIXES:
         raise InputError(f"the sheet's name must end in {', '.join(SHEET_SUFFIXES)}, got {str(sheet_file)!r}")
     checkpoint, run = locate(trained)
-    model = Predictor.load(checkpoint)
-    predictions = list(_print_lines(model, paths))
+    predictions = list(_print_lines(Predictor.load(checkpoint), paths))
     if csv_file is not None:
         rows = ([getattr(prediction, name) for name in COLUMNS] for prediction in predictions)
         write_atomically(csv_file.resolve(), csv_text(COLUMNS, rows))

@@ -13,7 +13,7 @@ from catdog.training.run_folder import IDENTITY
 KINDS = (FolderSource, MicrosoftSource, OxfordPetsSource, SyntheticSource)
 SOURCES: dict[str, Any] = {f"catdog.data.{kind.__name__}": kind for kind in KINDS}
 UNPACKED = {MicrosoftSource: ("PetImages",), OxfordPetsSource: ("images", "annotations")}  # of downloaded archives
-LATEST = "latest"  # stands for the newest finished run
+LATEST = "latest"  # stands for the newest finished run below outputs/runs and outputs/studies
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class FinishedRun:
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
-        """Open a finished run by its folder, or "latest", the newest below outputs/; InputError if there is none."""
+        """Open a finished run by its folder, or "latest", the newest; InputError if there is none."""
         folder = next(iter(finished_runs()), Path(folder)) if str(folder) == LATEST else Path(folder)
         record = read_json(folder / METRICS) or {}
         config = record.get("config")

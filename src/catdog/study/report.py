@@ -54,7 +54,7 @@ class Report:
         bullets = [verdict.brief if count > 1 else str(verdict) for verdict in found] + outcomes[:SHOWN]
         bullets += self.notes[:SHOWN]
         lines = [textwrap.fill(bullet, WIDTH, initial_indent="- ", subsequent_indent="  ") for bullet in bullets]
-        return "\n\n".join([*main, to_text(self.rows), "\n".join([*heading * (count > 1), *lines])])
+        return "\n\n".join([*main, to_text(self.rows), "\n".join([*heading * (count > (0 if main else 1)), *lines])])
 
     def __str__(self) -> str:
         """Format the whole report in Markdown."""

@@ -113,9 +113,11 @@ def _with_label(setting: Setting, settings: Sequence[Setting]) -> Setting:
     def head(one: Setting) -> list[str | None]:
         return [one.net, *map(one.keys.get, ("trainer.max_epochs", "data.train_photos"))]
 
-    namesakes = [one.keys for one in settings if head(one) == head(setting)]
-    labels = []
-    for key in sorted({*differing(namesakes)} - {"trainer.accelerator"}):  # which has its own column
+    same = [one for one in settings if head(one) == head(setting)]
+    meant = {one.keys.get("trainer.accelerator") for one in same if one.accelerator == setting.accelerator}
+    told = {"trainer.accelerator"} if len(meant) == 1 else set()  # by its own column
+    labels, namesakes = [], [one.keys for one in same]
+    for key in sorted({*differing(namesakes)} - told):
         value = setting.keys.get(key, "absent")
         if 2 * Counter(keys.get(key, "absent") for keys in namesakes)[value] <= len(namesakes):
             name = value.strip('"').rpartition(".")[2] if key.endswith("._target_") else value

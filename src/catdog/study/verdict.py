@@ -9,8 +9,7 @@ import numpy as np
 from catdog.statistics import Estimate, for_any_photos, for_these_photos, holm
 from catdog.study.settings import Setting, differing, training_sets
 
-# Settings that differ only in one of these get no verdict: hardware should not change the accuracy, and runs on
-# other photos, or on another number of them, have no training set in common.
+# These get no verdict: hardware should not change the accuracy, and other photos have no training set in common.
 UNTESTED_KEYS = (
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "data.train_photos", "data.root",
     "data.source.",

@@ -87,7 +87,8 @@ def _fit(
     for key, value in model.hparams.items():
         if key != "class_names" and saved.get(key) != value:
             raise InputError(f"ckpt_path: '{ckpt_path}' was trained with {key}={saved.get(key)}, not with {value}")
-    if checkpoint.get(type(data).__qualname__, data.state_dict()) != data.state_dict():
+    tested = data.state_dict().get("test")
+    if checkpoint.get(type(data).__qualname__, {}).get("test", tested) != tested:
         raise InputError(f"ckpt_path: the training of '{ckpt_path}' had other test photos, and may have seen these")
     trainer.fit(model, data, ckpt_path=ckpt_path, weights_only=True)
 
