@@ -98,7 +98,7 @@ class RunCheckpoint(Checkpoint):
 
     def load_best(self, trainer: Trainer, model: LightningModule) -> None:
         """Load each replica's best weights, if any, into the module, and save them as `best.ckpt`."""
-        if not self._saved_at:  # resumed at its end, it has trained no epoch
+        if not (self._folder / "last.ckpt").exists():  # resumed at its end elsewhere, it has trained no epoch
             self._save(trainer)
         model.load_state_dict(self.best or model.state_dict())
         self._save(trainer, "best.ckpt", weights_only=True)
