@@ -56,7 +56,6 @@ def test_vectorization_names_six_loops_and_finds_equal_results_without_three(tmp
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        ("numpy_lesson.py --photos nowhere", "data.root: no folder at 'nowhere'; it must be a folder"),
         ("numpy_lesson.py --epochs 0", "--epochs must be a whole number of at least 1, got 0"),
         ("vectorization.py --hidden 4 0", "every width of --hidden must be a whole number of at least 1, got 0"),
         ("lab/benchmark.py speed", "no section speed; there are epoch, process"),
