@@ -111,9 +111,9 @@ def _check(config: dict[str, Any], sweeping: bool) -> None:
     if sweeping and devices != 1 and "SLURM_NTASKS" not in os.environ:
         # Lightning starts its other processes with this command line: each would run the whole sweep again.
         raise InputError(f"trainer.devices must be 1 in a sweep, got {devices}")
-    for key in ("max_epochs", "max_steps", "accumulate_grad_batches"):
+    for key, least in (("max_epochs", -1), ("max_steps", -1), ("accumulate_grad_batches", 1)):
         if config["trainer"].get(key) is not None:
-            check_whole_number(f"trainer.{key}", config["trainer"][key], least=1 if "grad" in key else -1)
+            check_whole_number(f"trainer.{key}", config["trainer"][key], least=least)
     check_whole_number("threads", config["threads"], least=1)
     check_seed("seed", config["seed"])
 

@@ -19,7 +19,7 @@ from catdog.model.metrics import build_metrics, compute_metrics, cross_entropy, 
 from catdog.model.network import FullyConnected
 
 Batch = tuple[Tensor, Tensor]  # images, labels
-UNFIT = {"Optimizer", "SparseAdam", "LBFGS", "Adafactor"}  # sparse gradients; several steps; norms of all nets
+UNFIT = {"Optimizer", "SparseAdam", "LBFGS", "Adafactor"}  # sparse gradients; many losses; norms of all nets
 OPTIMIZERS = sorted({name for name, value in vars(torch.optim).items() if isinstance(value, type)} - UNFIT)
 FIT_BATCHES = 100  # training batches that the features are fitted to: 3,200 images at the default batch size
 
