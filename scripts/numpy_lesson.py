@@ -63,10 +63,10 @@ def copy_parameters(model: CatDogClassifier) -> Layers:
 def train_with_lightning(data: CatDogDataModule, model: CatDogClassifier, epochs: int) -> Losses:
     """Train as `train.py` does; return the losses."""
     with tempfile.TemporaryDirectory() as folder, silenced_libraries():
-        history = RunCheckpoint(Path(folder))
+        history = RunCheckpoint()
         trainer = Trainer(
             accelerator="cpu", devices=1, max_epochs=epochs, num_sanity_val_steps=0, callbacks=[history], logger=False,
-            enable_progress_bar=False, enable_model_summary=False,
+            enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
         )  # fmt: skip
         trainer.fit(model, data)
     return [(row["train/loss"][0], row["val/loss"][0]) for row in history.rows]

@@ -1,6 +1,7 @@
 """Photos made on the spot, and short ways to the objects under test."""
 
 import logging
+import os
 import runpy
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning import Callback, LightningModule, Trainer, seed_everything
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from catdog import CatDogClassifier, CatDogDataModule, training
@@ -32,7 +35,8 @@ RECIPE: dict[str, Any] = {  # everything that experiments ask for
 MakeData = Callable[..., CatDogDataModule]
 Train = Callable[..., dict[str, Any]]
 RunOf = Callable[[int], Path]
-TrainPy = Callable[..., "Done"]
+Script = Callable[..., "Done"]
+TrainPy = Script
 
 
 def make_classifier(**arguments: Any) -> CatDogClassifier:
@@ -73,9 +77,15 @@ def make_data(cache_dir: Path) -> MakeData:
 
 def make_trainer(folder: Path, callbacks: Sequence[Callback] = (), **flags: Any) -> Trainer:
     """A trainer for a run in a folder, as a job makes one."""
-    own = {"callbacks": [training.RunCheckpoint(folder / "checkpoints"), *callbacks], "default_root_dir": folder}
+    own = {"callbacks": [training.RunCheckpoint(), *callbacks], "default_root_dir": folder}
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
     return Trainer(logger=[training.Dashboard(folder)], **(quiet | flags | own))
+
+
+@pytest.fixture
+def blank_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves curves.png empty, for tests of other files: drawing takes longer than training does here."""
+    monkeypatch.setattr("catdog.plots.curves", lambda record: Figure())
 
 
 @pytest.fixture
@@ -113,25 +123,36 @@ class Done(NamedTuple):
 
 
 @pytest.fixture
-def train_py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> TrainPy:
-    """Runs `train.py` in this process, in the test's folder; a process of its own takes ten times as long."""
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Script:
+    """Runs a script in this process, in the test's folder; a process of its own takes ten times as long."""
     monkeypatch.chdir(tmp_path)
+
+    def run(name: str, *arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        capsys.readouterr()
+        try:
+            runpy.run_path(str(ROOT / name), run_name="__main__")
+            status: int | str = 0
+        except SystemExit as end:
+            status = end.code or 0
+        return Done(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def train_py(script: Script, monkeypatch: pytest.MonkeyPatch) -> TrainPy:
+    """Runs `train.py` as a script, and leaves logging as it was."""
     monkeypatch.setattr(logging.getLogger("lightning.pytorch"), "propagate", True)  # as where Hydra is there first
     handlers, level = logging.root.handlers[:], logging.root.level
 
     def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-        capsys.readouterr()
         try:
-            runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
-            status: int | str = 0
-        except SystemExit as end:
-            status = end.code or 0
+            return script("train.py", *arguments)
         finally:
             for handler in set(logging.root.handlers).difference(handlers):
                 handler.close()
             logging.root.handlers[:], logging.root.level = handlers, level
-        return Done(status, *capsys.readouterr())
 
     return run
 
@@ -144,13 +165,18 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 @pytest.fixture(scope="session")
 def run_of(tmp_path_factory: pytest.TempPathFactory) -> RunOf:
-    """The folder of a finished run on 60 drawn photos in files, 6 of them for testing: one per number of replicas."""
-    root = tmp_path_factory.mktemp("finished")
+    """The folder of a finished run on 60 drawn photos in files, 6 of them for testing: one per number of replicas.
+
+    The workers of pytest-xdist share it: of two that start a run in one folder, the second waits for the record.
+    """
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
     rng = np.random.default_rng(1)
-    for label, name in enumerate(("cats", "dogs")):
-        (root / "photos" / name).mkdir(parents=True)
-        for number in range(30):
-            draw_photo(rng, is_dog=bool(label), image_size=40).save(root / "photos" / name / f"{number:02d}.png")
+    with FileLock(f"{root}.lock"):
+        for folder in () if root.exists() else (root / "photos/cats", root / "photos/dogs"):
+            folder.mkdir(parents=True)
+            for number in range(30):
+                draw_photo(rng, is_dog=folder.name == "dogs", image_size=40).save(folder / f"{number:02d}.png")
 
     @cache
     def run(replicas: int) -> Path:

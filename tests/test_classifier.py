@@ -26,6 +26,8 @@ from catdog.errors import InputError
 from catdog.model.metrics import mean_logits
 from conftest import RECIPE, MakeData, Train, make_classifier
 
+pytestmark = pytest.mark.usefixtures("blank_curves")
+
 
 def plain_training(data: CatDogDataModule, hidden: list[int], epochs: int) -> list[dict[str, float]]:
     """The history of the exercise in plain PyTorch: sigmoid, BCELoss, SGD."""
@@ -172,7 +174,7 @@ def test_every_replica_learns_what_it_would_alone(
     """As a run of its own, with its own seed and the same batches, also with its own best epoch."""
     arguments: dict[str, Any] = {"data": {"augment": bool(options)}, "trainer": {"max_epochs": 6}}
     net = {"hidden": hidden, "lr": lr, **options}
-    together = train("together", model=net | {"replicas": 3, "seed": 5}, **arguments)
+    together = train("together", model=net | {"replicas": 2, "seed": 5}, **arguments)
     weights = torch.load(tmp_path / "together/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     for number, replica in enumerate(together["replicas"]):
         alone = train(f"alone{number}", model=net | {"seed": 5 + number}, **arguments)["replicas"][0]

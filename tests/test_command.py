@@ -1,9 +1,10 @@
-"""The command as it is typed, each in a process of its own."""
+"""The command as it is typed; a process of its own where that is what counts."""
 
 import json
 import os
 import re
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from catdog.cli import explain
 from catdog.errors import InputError
-from conftest import ROOT, TrainPy
+from conftest import ROOT, Script, TrainPy
 
 SMALL = ("data.source.count=60", "data.image_size=16")
 
@@ -27,7 +28,7 @@ def command(folder: Path, *arguments: str, **variables: str) -> subprocess.Compl
     )  # fmt: skip
 
 
-def test_the_main_command_trains_and_says_where_everything_is(tmp_path: Path) -> None:
+def test_the_main_command_trains_and_says_where_everything_is(script: Script, tmp_path: Path) -> None:
     done = command(tmp_path, "model=deep", "trainer.max_epochs=100", "trainer=cpu", *SMALL)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -47,15 +48,16 @@ def test_the_main_command_trains_and_says_where_everything_is(tmp_path: Path) ->
     )
     assert (tmp_path / picture.removeprefix("  see  ")).samefile(run / "curves.png")
     (photo := tmp_path / "a photo.png").write_bytes((run / "curves.png").read_bytes())
-    pasted = command_line.removeprefix("  try  ").replace("PHOTO", f"'{photo.name}'")
-    assert "cats" in subprocess.run(["sh", "-c", pasted], cwd=tmp_path, capture_output=True, text=True).stdout
+    python, *pasted = shlex.split(command_line.removeprefix("  try  ").replace("PHOTO", f"'{photo.name}'"))
+    assert Path(str(shutil.which(python))).absolute() == Path(sys.executable)
+    assert "cats" in script(*pasted).stdout
 
 
-def test_a_folder_of_photos_may_have_any_name(tmp_path: Path, photo_root: Path) -> None:
+def test_a_folder_of_photos_may_have_any_name(train_py: TrainPy, tmp_path: Path, photo_root: Path) -> None:
     name = "\u7167\u7247's, (alt)=$x \u00e9"
     shutil.copytree(photo_root, tmp_path / name)
-    done = command(tmp_path, "data=folder", f"data.root={name}", "trainer.max_epochs=1", *SMALL[1:])
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    done = train_py("data=folder", f"data.root={name}", "trainer=cpu", "trainer.max_epochs=1", *SMALL[1:])
+    assert (done.status, done.stderr) == (0, "")
     (record,) = (json.loads(path.read_text()) for path in tmp_path.glob("outputs/runs/*/metrics.json"))
     assert record["config"]["data"]["root"] == name
 
@@ -78,12 +80,13 @@ def test_help_tells_the_groups_and_the_five_overrides(tmp_path: Path) -> None:
         assert text in done.stdout
 
 
-def test_bad_input_gets_one_sentence_and_a_failing_exit(tmp_path: Path) -> None:
-    done = command(tmp_path, "data=folder", "data.root=nowhere")
-    assert done.returncode == 1
-    assert done.stderr.startswith("catdog: data.root: no folder at 'nowhere'; it must be a folder")
-    assert len(done.stderr.splitlines()) == 1
-    assert done.stdout == ""
+def test_bad_input_gets_one_sentence_and_a_failing_exit(train_py: TrainPy, tmp_path: Path) -> None:
+    done = command(tmp_path, "model=depe")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+    assert done.stderr.startswith("catdog: model=depe: conf/model/ has deep, ")
+    later = train_py("data=folder", "data.root=nowhere")  # in the job, with PyTorch imported
+    assert str(later.status).startswith("catdog: data.root: no folder at 'nowhere'; it must be a folder")
+    assert (len(str(later.status).splitlines()), later.stdout, later.stderr) == (1, "", "")
 
 
 OWN_CLASSES = """
@@ -126,16 +129,17 @@ OWN_CONF = {
 }
 
 
-def test_own_classes_and_configurations_work(tmp_path: Path) -> None:
+def test_own_classes_and_configurations_work(
+    train_py: TrainPy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "own.py").write_text(OWN_CLASSES)
     for name, text in OWN_CONF.items():
         (tmp_path / "my_conf" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "my_conf" / name).write_text(text)
-    done = command(
-        tmp_path, "--config-dir", "my_conf", "experiment=mine", "trainer=cpu", "data.image_size=8",
-        "hydra.run.dir=run", PYTHONPATH=str(tmp_path),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    monkeypatch.syspath_prepend(tmp_path)
+    own = ("--config-dir", "my_conf", "experiment=mine")
+    done = train_py(*own, "trainer=cpu", "data.image_size=8", "hydra.run.dir=run")
+    assert done.status == 0, done
     record = json.loads((tmp_path / "run/metrics.json").read_text())
     assert (record["photos"]["train"], record["class_names"], record["hidden"]) == (160, ["dark", "light"], [3])
     assert (tmp_path / "outputs/cache").is_dir()
@@ -169,16 +173,19 @@ def test_errors_of_the_system_are_one_sentence(error: Exception, sentence: str) 
     assert explain(refusal) == "a sentence"
 
 
-def test_the_library_page_runs_as_it_is_written(tmp_path: Path, photo_root: Path) -> None:
+@pytest.mark.filterwarnings("ignore")  # Lightning's
+def test_the_library_page_runs_as_it_is_written(
+    tmp_path: Path, photo_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/library.md").read_text(), flags=re.DOTALL)
     assert len(code.splitlines()) <= 30
     (tmp_path / "photos").symlink_to(photo_root)
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "cats/" in done.stdout
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert "cats/" in capsys.readouterr().out
 
 
-def test_importing_the_package_is_quick_and_names_are_there() -> None:
-    code = "import sys, catdog; assert 'torch' not in sys.modules; print(catdog.__version__); catdog.CatDogDataModule"
+def test_importing_the_package_is_quick() -> None:
+    code = "import sys, catdog; assert 'torch' not in sys.modules; print(catdog.__version__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == version("catdog")

@@ -1,8 +1,6 @@
-import csv
 import json
-import runpy
+import re
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,7 @@ from catdog.inference.evaluation_figure import draw_evaluation
 from catdog.inference.measures import BINS, auc_interval, calibration, measure, measure_all
 from catdog.inference.runs import FinishedRun
 from catdog.statistics import mean_accuracy, wilson_interval
-from conftest import ROOT, RunOf, make_classifier
+from conftest import RunOf, Script, make_classifier
 
 GENERATOR = torch.Generator().manual_seed(0)
 LABELS = (torch.rand(150, generator=GENERATOR) < 0.4).float()
@@ -116,22 +114,18 @@ def test_a_checkpoint_of_other_photos_is_not_measured_on_a_runs(
 
 
 def test_the_command_prints_a_summary_and_says_where_the_files_are(
-    run_of: RunOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run_of: RunOf, tmp_path: Path, script: Script
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", str(run_of(1)), "--out", str(tmp_path / "out")])
-    runpy.run_path(str(ROOT / "scripts/evaluate.py"), run_name="__main__")
-    printed = capsys.readouterr()
-    assert printed.err == ""
-    assert "[6, 4], last.ckpt, 6 photos of the test set of" in printed.out
-    assert printed.out.endswith(f"files in {tmp_path / 'out'}\n")
+    done = script("scripts/evaluate.py", str(run_of(1)), "--out", str(tmp_path / "out"))
+    assert (done.status, done.stderr) == (0, "")
+    assert "[6, 4], last.ckpt, 6 photos of the test set of" in done.stdout
+    assert done.stdout.endswith(f"files in {tmp_path / 'out'}\n")
     for argument, sentence in (
         (tmp_path, "holds no finished run"),
         (run_of(1), "evaluation.json: (File exists|Not a)"),
     ):
-        out = str(tmp_path / "out/evaluation.json")
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", str(argument), "--out", out])
-        with pytest.raises(SystemExit, match=f"catdog: .*{sentence}"):
-            runpy.run_path(str(ROOT / "scripts/evaluate.py"), run_name="__main__")
+        done = script("scripts/evaluate.py", str(argument), "--out", str(tmp_path / "out/evaluation.json"))
+        assert re.match(f"catdog: .*{sentence}", str(done.status))
 
 
 def test_every_number_of_a_net_is_what_it_is_by_hand() -> None:
@@ -228,10 +222,3 @@ def test_a_calibrated_net_has_the_error_that_is_foretold() -> None:
     seen = [float(binary_calibration_error(probabilities, labels.int(), n_bins=BINS)) for labels in drawn]
     assert foretold["mean"] == pytest.approx(np.mean(seen), abs=0.004)
     assert np.mean(np.array(seen) <= foretold["quantile_95"]) == pytest.approx(0.95, abs=0.04)
-
-
-def test_probabilities_are_those_of_the_runs_own_predictions(run_of: RunOf, tmp_path: Path) -> None:
-    with open(run_of(1) / "predictions.csv") as file:
-        rows = list(csv.DictReader(file))
-    squares = [(float(row["label"]) - float(row["probability"])) ** 2 for row in rows]
-    assert evaluate(run_of(1), out=tmp_path)[0]["nets"][0]["brier"] == pytest.approx(np.mean(squares), rel=1e-4)

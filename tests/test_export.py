@@ -87,13 +87,20 @@ def test_any_network_with_odd_names_is_exported(tmp_path: Path) -> None:
     compile(usage("'", 1, "\n"), "example", "exec")
 
 
+@pytest.fixture
+def reused(exported: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes that run's program again instead of making it anew, which takes seconds."""
+    content = exported[0].read_bytes()
+    monkeypatch.setattr("catdog.inference.export.serialize", lambda model, details: content)
+
+
+@pytest.mark.usefixtures("reused")
 def test_a_wrong_program_is_refused(run_of: RunOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = Predictor.forward
     (tmp_path / "before.onnx").write_bytes(b"an earlier file")
     for name, error in (("new.onnx", 1e-4), ("before.onnx", np.nan)):
-        monkeypatch.setattr(Predictor, "forward", lambda self, pixels, error=error: right(self, pixels) + error)
+        monkeypatch.setattr("catdog.inference.export.run", lambda *program, error=error: run(*program) + error)
         with pytest.raises(InputError, match=r"by up to (0.0001|nan), more than 1e-05; no file is left"):
-            export(locate(run_of(1))[0], tmp_path / name)
+            export(locate(run_of(3))[0], tmp_path / name)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"before.onnx": b"an earlier file"}
 
 
@@ -110,11 +117,12 @@ def test_what_cannot_be_done_gets_a_sentence(run_of: RunOf, tmp_path: Path, monk
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("reused")
 def test_the_command_says_where_the_file_is_or_why_there_is_none(
     run_of: RunOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "new/net.onnx"
-    command = ["scripts/export.py", str(run_of(1)), "--out"]
+    command = ["scripts/export.py", str(run_of(3)), "--out"]
     monkeypatch.setattr(sys, "argv", [*command, str(path)])
     runpy.run_path(str(ROOT / "scripts/export.py"), run_name="__main__")
     first, second, *_ = capsys.readouterr().out.splitlines()

@@ -1,7 +1,5 @@
 import re
-import runpy
 import shutil
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from catdog.inference.inspect import Inspection, accuracies_without, inspect, in
 from catdog.inference.predictor import Predictor
 from catdog.inference.runs import FinishedRun
 from catdog.model import CatDogClassifier
-from conftest import RECIPE, ROOT, RunOf, make_classifier
+from conftest import RECIPE, RunOf, Script, make_classifier
 
 CHROMIUM = shutil.which("chromium")
 COLORS = torch.tensor([[0, 0, 0], [255, 0, 0], [255, 255, 255], [255, 0, 0]], dtype=torch.uint8)  # 0 becomes -1, 255 1
@@ -135,18 +133,10 @@ def test_a_page_shows_the_runs_own_test_photos_and_predictions(run_of: RunOf, tm
         assert f"{one['path']}: {one['path'][:4]}, {100 * confidence:.1f}\u00a0%" in shown.titles
 
 
-def test_the_command_prints_the_path_of_its_page(
-    run_of: RunOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def command(*arguments: str) -> None:
-        monkeypatch.setattr(sys, "argv", ["inspect_run.py", *arguments])
-        runpy.run_path(str(ROOT / "scripts/inspect_run.py"), run_name="__main__")
-
+def test_the_command_prints_the_path_of_its_page(run_of: RunOf, tmp_path: Path, script: Script) -> None:
     folder = Path(shutil.copytree(run_of(1), tmp_path / "run"))
-    command(str(folder))
-    assert capsys.readouterr().out == f"{folder / 'inspection.html'}\n"
-    with pytest.raises(SystemExit, match=r"catdog: .* holds no finished run"):
-        command(str(tmp_path))
+    assert script("scripts/inspect_run.py", str(folder)).stdout == f"{folder / 'inspection.html'}\n"
+    assert re.match("catdog: .* holds no finished run", str(script("scripts/inspect_run.py", str(tmp_path)).status))
 
 
 def test_odd_names_are_shown_escaped(run_of: RunOf) -> None:

@@ -18,6 +18,8 @@ from catdog.training import callbacks
 from conftest import RECIPE, Train, start
 from test_training import assert_same_run, without_times
 
+pytestmark = pytest.mark.usefixtures("blank_curves")
+
 
 class Stop(Callback):
     """Ends training in the middle of an epoch, counted from 0: with a signal, or without one as a crash would."""

@@ -42,9 +42,7 @@ def save_run(folder: Path, hidden: list[int], epochs: int, seed: int, correct: N
     """
     folder.mkdir(parents=True)
     correct = np.atleast_2d(correct)
-    history = [
-        {"epoch": n, "step": n, "train/loss": 1 / n, "val/loss": 1.0, "val/acc": 0.6} for n in range(1, epochs + 1)
-    ]
+    history = [{"epoch": n, "train/loss": 1 / n, "val/loss": 1.0, "val/acc": 0.6} for n in range(1, epochs + 1)]
     replicas = [
         {"seed": number, "test/acc": float(own.mean()), "val/acc": 0.7, "val/dead": number % 2, "history": history}
         for number, own in enumerate(correct, start=seed)
@@ -102,6 +100,16 @@ def test_the_table_says_what_the_files_say(study: Path) -> None:
     assert all(len(line) <= 80 for line in comparison.summary().splitlines())
     assert re.search(r"shallow +320 +2 +1 +failed\n", comparison.summary())
     assert comparison.summary().endswith("\n- failed: RuntimeError: no")
+
+
+def test_settings_on_two_devices_have_names_of_their_own_and_a_rehearsal_is_called_one(study: Path) -> None:
+    for path in study.glob("3-6-[34]/metrics.json"):
+        change(path, lambda run: run.update(accelerator="cuda"))
+        change(path, lambda run: run["config"]["trainer"].update(accelerator="gpu", overfit_batches=1))
+    comparison = report.compare([study])
+    speeds = {row["net"].split(",")[0]: row["photos_per_second"] for row in comparison.rows if row["epochs"] == 6}
+    assert str(speeds) == "{'shallow': 640.0, 'deep (cpu': 640.0, 'deep (cuda': nan}"
+    assert "- A rehearsal: limit_train_batches or overfit_batches left out" in comparison.summary()
 
 
 def test_the_verdicts_are_those_of_the_predictions(study: Path) -> None:
@@ -429,10 +437,7 @@ def test_learning_starts_where_the_loss_stays_below_the_class_entropy(losses: li
 
 
 def test_a_run_of_an_older_version_is_refused(study: Path) -> None:
-    path = study / "1-2-0/metrics.json"
-    record = json.loads(path.read_text())
-    del record["replicas"]
-    path.write_text(json.dumps(record))
+    change(study / "1-2-0/metrics.json", lambda run: run.pop("replicas"))
     with pytest.raises(InputError, match="1-2-0' holds a run of an older catdog"):
         report.compare([study])
 

@@ -22,6 +22,8 @@ from conftest import Train
 from test_interruption import Stop
 from test_training import without_times
 
+pytestmark = pytest.mark.usefixtures("blank_curves")
+
 
 def test_a_run_that_slurm_ended_is_resumed(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lightning leaves hpc_ckpt_N.ckpt in mid-epoch and, on SLURM, would load it unasked, in testing too."""
@@ -91,11 +93,13 @@ def test_a_record_that_is_not_whole_does_not_count(tmp_path: Path, text: str) ->
 
 
 def test_a_kill_or_full_disk_leaves_a_whole_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint = RunCheckpoint(tmp_path)  # once: tqdm's lock would stay with a child that is killed as it takes it
+    checkpoint = RunCheckpoint()  # once: tqdm's lock would stay with a child that is killed as it takes it
+
+    (tmp_path / "checkpoints").mkdir()
 
     def save(value: float) -> None:
         content = {"weights": torch.full((500_000,), value)}
-        trainer = Mock(save_checkpoint=lambda path, weights_only: torch.save(content, path))
+        trainer = Mock(default_root_dir=tmp_path, save_checkpoint=lambda path, weights_only: torch.save(content, path))
         checkpoint.on_train_end(trainer, Mock())
 
     save(0.0)
@@ -109,13 +113,13 @@ def test_a_kill_or_full_disk_leaves_a_whole_checkpoint(tmp_path: Path, monkeypat
         time.sleep(rng.uniform(0, 0.02))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        weights = torch.load(tmp_path / "last.ckpt", weights_only=True)["weights"]
+        weights = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["weights"]
         assert (weights == weights[0]).all()
     assert begin(tmp_path, {}) is None
     monkeypatch.setattr(os, "replace", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(OSError, match="No space left on device"):
         save(-1.0)
-    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["weights"].equal(weights)
+    assert torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["weights"].equal(weights)
 
 
 def test_processes_of_a_run_save_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +129,6 @@ def test_processes_of_a_run_save_together(tmp_path: Path, monkeypatch: pytest.Mo
         trainer = Mock(global_step=0, current_epoch=0, max_epochs=1, is_global_zero=False)
         trainer.strategy.broadcast = lambda mine: [*saved, mine][0]
         monkeypatch.setattr(time, "monotonic", lambda clock=clock: clock)
-        RunCheckpoint(tmp_path).on_train_epoch_end(trainer, Mock(replica_metrics={}))
+        RunCheckpoint().on_train_epoch_end(trainer, Mock(replica_metrics={}))
         saved.append(trainer.save_checkpoint.called)
     assert saved == [False, False]

@@ -2,13 +2,11 @@
 
 import json
 import os
+import resource
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import torch
 
@@ -18,6 +16,7 @@ from catdog.inference.predictor import Predictor
 from catdog.inference.runs import FinishedRun, build_data, locate
 from catdog.names import beats_baseline
 from conftest import RunOf
+from test_store import PROCESSES
 
 HANDLER = "torch.distributed.elastic.multiprocessing.subprocess_handler.SubprocessHandler"
 SYNTHETIC = {"_target_": "catdog.data.SyntheticSource", "count": 20, "seed": 3}
@@ -31,18 +30,6 @@ PROCESS: dict[str, Any] = {
 
 def data_of(**changes: Any) -> dict[str, Any]:
     return {"_target_": "catdog.data.CatDogDataModule", "source": SYNTHETIC, "image_size": 8, "fold": 2} | changes
-
-
-@pytest.mark.parametrize("replicas", [1, 3])
-def test_a_checkpoint_alone_gives_the_probabilities_that_the_run_wrote_down(run_of: RunOf, replicas: int) -> None:
-    folder = run_of(replicas)
-    model, data = Predictor.load(locate(folder)[0]), FinishedRun.open(folder).data()
-    assert (model.class_names, model.image_size) == (("cats", "dogs"), 16)
-    pixels, written = data.store.pixels[data.test.rows], pd.read_csv(folder / "predictions.csv")
-    assert written["path"].to_list() == data.test.names * replicas
-    expected = torch.tensor(written["probability"].to_numpy(), dtype=torch.float32).reshape(replicas, -1)
-    torch.testing.assert_close(model.logits(pixels, batch_size=4).sigmoid(), expected)
-    assert model.logits(pixels[:0]).shape == (replicas, 0)
 
 
 def test_a_checkpoint_knows_the_run_that_left_it(run_of: RunOf, tmp_path: Path) -> None:
@@ -85,7 +72,7 @@ def test_a_record_that_asks_for_more_is_refused_and_nothing_is_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], sentence: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    record = {"config": {"data": data_of(**changes), "test_weights": "best"}, "replicas": [{}]}
+    record = {"config": {"data": data_of(**changes)}, "weights": "best", "replicas": [{}]}
     Path("metrics.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match=f"^the photos of '.*' cannot be read: {sentence}") as refusal:
         FinishedRun.open(tmp_path).data()
@@ -96,8 +83,8 @@ def test_a_record_that_asks_for_more_is_refused_and_nothing_is_run(
 @pytest.mark.parametrize(
     "text",
     [
-        "", "[]", '"finished"', '{"replicas": [1]}', '{"replicas": [1], "config": "data"}', '{"config":' * 100_000,
-        '{"replicas": [], "config": {"test_weights": "best"}}', '{"replicas": [1], "config": {"test_weights": "../x"}}',
+        "", "[]", '"finished"', '{"replicas": [1], "config": {}}', '{"replicas": [1], "weights": "best", "config": ""}',
+        '{"config":' * 100_000, '{"replicas": [1], "weights": "../x", "config": {}}',
     ],
 )  # fmt: skip
 def test_another_record_is_no_finished_run(tmp_path: Path, text: str) -> None:
@@ -174,18 +161,15 @@ def test_a_checkpoint_of_other_networks_gets_a_sentence(run_of: RunOf, tmp_path:
         Predictor.load(tmp_path / "other.ckpt")
 
 
-LIMITED = """
-import resource, sys
-from catdog.errors import InputError
-from catdog.inference.predictor import Predictor
-pages = int(open("/proc/self/statm").read().split()[0])
-resource.setrlimit(resource.RLIMIT_AS, 2 * [pages * resource.getpagesize() + 2**27])
-for path in sys.argv[1:]:
-    try:
-        Predictor.load(path)
-    except InputError as error:
-        print(type(error.__cause__).__name__, error)
-"""
+def load_in_little_memory(paths: list[Path], told: Path) -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + 2**27
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    with open(told, "w") as file:
+        for path in paths:
+            with pytest.raises(InputError) as refusal:
+                Predictor.load(path)
+            print(type(refusal.value.__cause__).__name__, file=file, flush=True)
 
 
 def test_sizes_that_a_file_only_claims_take_no_memory(run_of: RunOf, tmp_path: Path) -> None:
@@ -199,8 +183,10 @@ def test_sizes_that_a_file_only_claims_take_no_memory(run_of: RunOf, tmp_path: P
     forged.append((many, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}))
     for number, (own, weights) in enumerate(forged):
         torch.save({"hyper_parameters": own, "state_dict": weights}, tmp_path / f"{number}.ckpt")
-    command = [sys.executable, "-c", LIMITED, *sorted(map(str, tmp_path.iterdir()))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    kinds = [line.split()[0] for line in done.stdout.splitlines()]
-    assert len(kinds) == len(forged), done.stderr
+    arguments = sorted(tmp_path.iterdir()), tmp_path / "told"
+    process = PROCESSES.Process(target=load_in_little_memory, args=arguments)
+    process.start()
+    process.join(60)
+    kinds = (tmp_path / "told").read_text().split()
+    assert (process.exitcode, len(kinds)) == (0, len(forged))
     assert set(kinds) <= {"InputError", "OverflowError", "TypeError", "ValueError"}  # and not that there is no memory

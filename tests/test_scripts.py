@@ -1,29 +1,22 @@
 """The learner's scripts and the benchmark as they are typed, with small sizes."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
+from conftest import Script
 
 
-def script(folder: Path, name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, str(ROOT / "scripts" / name), *arguments]
-    environment = os.environ | {"PYTHONWARNINGS": "default"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-
-
-def test_the_hand_written_net_and_lightnings_have_the_same_losses(tmp_path: Path, photo_root: Path) -> None:
+def test_the_hand_written_net_and_lightnings_have_the_same_losses(
+    script: Script, tmp_path: Path, photo_root: Path
+) -> None:
     shutil.copytree(photo_root, tmp_path / "photos")
     for name in ("cats", "dogs"):  # twice, for two batches, so that their order matters
         shutil.copytree(photo_root / name, tmp_path / "photos" / name / "again")
     options = ("--photos", "photos", "--image-size", "16", "--epochs", "3", "--hidden", "6", "4")
-    done = script(tmp_path, "numpy_lesson.py", *options)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = script("scripts/numpy_lesson.py", *options)
+    assert (done.status, done.stderr) == (0, "")
     title, *lines = done.stdout.splitlines()
     assert title == "768 → 6 → 4 → 1 on 64 photos"
     epochs = [[float(number) for number in line.split()] for line in lines if line.strip()[:1].isdigit()]
@@ -37,10 +30,12 @@ def test_the_hand_written_net_and_lightnings_have_the_same_losses(tmp_path: Path
 
 
 @pytest.mark.parametrize("hidden", [["4", "3"], []])
-def test_vectorization_names_six_loops_and_finds_equal_results_without_three(tmp_path: Path, hidden: list[str]) -> None:
+def test_vectorization_names_six_loops_and_finds_equal_results_without_three(
+    script: Script, tmp_path: Path, hidden: list[str]
+) -> None:
     options = ("--image-size", "6", "--batch-size", "5", "--seconds", "0", "--hidden", *hidden)
-    done = script(tmp_path, "vectorization.py", *options)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = script("scripts/vectorization.py", *options)
+    assert (done.status, done.stderr) == (0, "")
     lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
     table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     answers = {row[0]: row[3].split(":")[0] for row in table[:8] if row[3].startswith(("yes", "no"))}
@@ -61,9 +56,9 @@ def test_vectorization_names_six_loops_and_finds_equal_results_without_three(tmp
         ("lab/benchmark.py speed", "no section speed; there are epoch, process"),
     ],
 )
-def test_bad_input_is_one_sentence(tmp_path: Path, command: str, sentence: str) -> None:
-    done = script(tmp_path, *command.split())
-    assert done.returncode != 0
-    assert sentence in done.stderr.splitlines()[-1]
+def test_bad_input_is_one_sentence(script: Script, command: str, sentence: str) -> None:
+    done = script(*f"scripts/{command}".split())
+    assert done.status != 0
+    assert sentence in (done.stderr or str(done.status)).splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert done.stdout == ""

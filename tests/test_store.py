@@ -18,7 +18,7 @@ from catdog.errors import InputError
 
 # Processes that a test may kill: they come from one that has imported everything and then only forks.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["pytest", "catdog.data"])
+PROCESSES.set_forkserver_preload(["pytest", "catdog.job", "catdog.training"])  # sweeps in this process use it, too
 
 
 class LoggingSource(SyntheticSource):

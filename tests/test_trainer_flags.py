@@ -107,15 +107,20 @@ def test_the_next_command_names_this_run_also_elsewhere_or_done_before(train_py:
     assert "predict.py outputs/runs/one PHOTO" in train_py(*short, "hydra.run.dir=outputs/runs/one").stdout
 
 
+def test_a_refused_command_leaves_another_runs_folder_alone(train_py: TrainPy, tmp_path: Path) -> None:
+    assert train_py(*SMALL, "trainer.max_epochs=1").status == 0
+    assert "holds a run of another configuration" in str(train_py(*SMALL, "trainer.max_epochs=2").status)
+    assert not (tmp_path / "run/outcome.json").exists()
+
+
 def test_a_fast_dev_run_leaves_no_result(train_py: TrainPy, tmp_path: Path) -> None:
     done = train_py(*SMALL, "trainer.fast_dev_run=true")
     assert done.status == 0
     assert "fast_dev_run: everything runs; no result is left" in done.stdout
     assert not [path.name for path in (tmp_path / "run").rglob("*") if path.name in ("metrics.json", "last.ckpt")]
-    sweep = train_py(
-        "-m", "seed=0,1", "hydra/launcher=basic", "hydra.sweep.dir=sweep", "trainer.fast_dev_run=true", *SMALL
-    )
-    assert sweep.status == 0
+    sweep = ("-m", "hydra/launcher=basic", "hydra.sweep.dir=sweep", "trainer.fast_dev_run=true", *SMALL)
+    assert train_py(*sweep, "seed=0,1").status == 0
+    assert str(train_py(*sweep, "model.lr=0.01,0").status).startswith("catdog: 1 runs failed")
 
 
 def test_callbacks_and_loggers_are_added_to_the_runs_own(train_py: TrainPy, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 METRICS = "metrics.json"  # the record of a finished run, written last
+IDENTITY = "identity.json"  # everything that the result depends on: the configuration and the photos
 OUTCOME = "outcome.json"  # written by a run without a result
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")  # in a spreadsheet; an apostrophe marks text
 

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from catdog.cli import NO_DEVICE, REFUSED, explain, interpreter, near, silenced_libraries
 from catdog.errors import InputError, InterruptedRunError, TooFewPhotosError, check_seed, check_whole_number, suggestion
-from catdog.files import OUTCOME, read_json, write_atomically
+from catdog.files import IDENTITY, OUTCOME, read_json, write_atomically
 from catdog.interruption import Interruption
 from catdog.names import describe, describe_weights, shown
 
@@ -75,7 +75,7 @@ def _run(config: dict[str, Any], folder: Path, interruption: Any) -> dict[str, A
     seed_everything(config["seed"], verbose=False)
     build = partial(instantiate, _convert_="all")
     data, model = build(config["data"]), build(config["model"])
-    callbacks = [training.RunCheckpoint(folder / "checkpoints"), interruption]
+    callbacks = [training.RunCheckpoint(), interruption]
     callbacks += [build(node) for node in (config["callbacks"] or {}).values()]
     loggers = [training.Dashboard(folder)]
     for node in (config["logger"] or {}).values():
@@ -85,6 +85,7 @@ def _run(config: dict[str, Any], folder: Path, interruption: Any) -> dict[str, A
         trainer = build(config["trainer"], _partial_=True)(callbacks=callbacks, logger=loggers, default_root_dir=folder)
         metrics = training.run(trainer, model, data, config, config["ckpt_path"], config["test_weights"])
     if metrics is None:
+        (folder / OUTCOME).unlink(missing_ok=True)
         logger.info("fast_dev_run: everything runs; no result is left")
     elif _is_first_process():
         _log_result(metrics, folder)
@@ -138,8 +139,9 @@ def _log_result(metrics: dict[str, Any], folder: Path) -> None:
 
 def save_outcome(folder: Path, config: dict[str, Any], status: str, reason: str) -> None:
     """Write `outcome.json` for a run without a result: "skipped", "interrupted" or "failed", with the reason."""
-    if not _is_first_process():
-        return  # the others fail as a consequence, with uninformative errors
+    identity = read_json(folder / IDENTITY)
+    if not _is_first_process() or (identity and identity["config"] != json.loads(json.dumps(config, default=str))):
+        return  # other processes fail as a consequence, with uninformative errors; another run keeps its outcome
     outcome = {"status": status, "reason": reason, "accelerator": config["trainer"]["accelerator"], "config": config}
     with suppress(OSError):  # the disk may be full, which the error that ended the run says
         folder.mkdir(parents=True, exist_ok=True)
@@ -201,8 +203,8 @@ class ReportCallback(Callback):
         from catdog.study import report  # here, so that plain runs and --help need not wait for pandas
 
         folder = Path(config.hydra.sweep.dir)
-        if config.trainer.fast_dev_run:
-            return  # it leaves no records
+        if config.trainer.fast_dev_run and not any(folder.rglob(OUTCOME)):
+            return  # it leaves records of failures alone
         try:
             comparison = report.compare([folder])
             comparison.save(folder)

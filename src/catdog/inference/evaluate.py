@@ -84,7 +84,7 @@ def _folder(networks: Predictor, data: str | Path, run: FinishedRun | None) -> S
         raise InputError(f"--data: its class folders {wrong} are not the checkpoint's classes {right}; rename them")
     run_data, cache_dir = None, "outputs/cache"
     if run is not None:
-        cache_dir = run.record["config"]["data"]["cache_dir"]
+        cache_dir = run.record["config"].get("data", {}).get("cache_dir", cache_dir)
         with suppress(InputError):
             run_data = run.data()
     store = PixelStore.of(source, networks.image_size, cache_dir)
@@ -103,18 +103,10 @@ def _describe(checkpoint: Path, networks: Predictor, sample: Sample) -> dict[str
     if (data := sample.run_data) is not None:
         seen = {data.store.digests[row] for part in (data.train, data.val) for row in part.rows.tolist()}
         trained_on = sum(sample.store.digests[row] in seen for row in sample.rows.tolist())
-    return {
-        "title": shown(title + sample.origin),
-        "checkpoint": str(checkpoint),
-        "class_names": list(networks.class_names),
-        "photos": {
-            "count": count,
-            "of_class": dict(zip(networks.class_names, (count - ones, ones), strict=True)),
-            "trained_on": trained_on,
-            "unreadable": sample.store.unreadable,
-        },
-        **environment(),
-    }
+    of_class = dict(zip(networks.class_names, (count - ones, ones), strict=True))
+    photos = {"count": count, "of_class": of_class, "trained_on": trained_on, "unreadable": sample.store.unreadable}
+    head = {"title": shown(title + sample.origin), "checkpoint": str(checkpoint)}
+    return head | {"class_names": list(networks.class_names), "photos": photos, **environment()}
 
 
 def summarize(record: dict[str, Any]) -> str:

@@ -110,17 +110,11 @@ def unit_statistics(activations: Tensor, attributions: Tensor, labels: Tensor) -
     """
     values, added = (pd.DataFrame(tensor.numpy()) for tensor in (activations, attributions))
     active = values > 0
-    units = pd.DataFrame(
-        {
-            "active": active.mean(),
-            "active_0": active[labels.numpy() == 0].mean(),
-            "active_1": active[labels.numpy() == 1].mean(),
-            "mean": added.mean(),
-            "sd": added.std(ddof=0),
-            "sign": (added.sum() / added.abs().sum()).fillna(0),
-            "top_photos": [unit[unit > 0].nlargest(TOP_PHOTOS).to_dict() for _, unit in values.items()],
-        }
-    )
+    units = pd.DataFrame({"active": active.mean(), "mean": added.mean(), "sd": added.std(ddof=0)})
+    for label in (0, 1):
+        units[f"active_{label}"] = active[labels.numpy() == label].mean()
+    units["sign"] = (added.sum() / added.abs().sum()).fillna(0)
+    units["top_photos"] = pd.Series([unit[unit > 0].nlargest(TOP_PHOTOS).to_dict() for _, unit in values.items()])
     return units.sort_values(["sd", "active"], ascending=False)
 
 
@@ -140,10 +134,8 @@ def first_weights(classifier: CatDogClassifier, replica: int) -> dict[str, Tenso
 
 def page(found: dict[int, Inspection], pixels: Tensor, record: dict[str, Any], options: Mapping[str, Any]) -> str:
     """Render inspections by replica as self-contained HTML without scripts."""
-    environment = Environment(
-        loader=PackageLoader(__package__, "."), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )  # fmt: skip
+    environment = Environment(loader=PackageLoader(__package__, "."), autoescape=True, undefined=StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters |= {"shown": shown, "accuracy": percent, "verdict": _verdict, "image": _image}
     size = min(options["image_size"], LARGEST)
     environment.globals |= {"weight_pictures": weight_pictures, "overlay": overlay, "small": SMALL, "size": size}

@@ -26,7 +26,7 @@ class Predictor(nn.Module):
     def load(cls, checkpoint: str | Path) -> Self:
         """Load a checkpoint's networks; InputError if it is missing, or not one of this version of catdog."""
         content = read_checkpoint(checkpoint)
-        options, state = content["hyper_parameters"], content["state_dict"]
+        options, state = content.get("hyper_parameters", {}), content["state_dict"]
         try:
             with torch.device("meta"):  # allocates nothing, whatever sizes the file claims
                 expected = CatDogClassifier(**options).state_dict()

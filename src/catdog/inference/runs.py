@@ -7,8 +7,7 @@ from typing import Any, Self
 
 from catdog.data import CatDogDataModule, FolderSource, MicrosoftSource, OxfordPetsSource, SyntheticSource, store_key
 from catdog.errors import InputError
-from catdog.files import METRICS, read_json
-from catdog.training.run_folder import IDENTITY
+from catdog.files import IDENTITY, METRICS, read_json
 
 KINDS = (FolderSource, MicrosoftSource, OxfordPetsSource, SyntheticSource)
 SOURCES: dict[str, Any] = {f"catdog.data.{kind.__name__}": kind for kind in KINDS}
@@ -28,9 +27,8 @@ class FinishedRun:
         """Open a finished run by its folder, or "latest", the newest; InputError if there is none."""
         folder = next(iter(finished_runs()), Path(folder)) if str(folder) == LATEST else Path(folder)
         record = read_json(folder / METRICS) or {}
-        config = record.get("config")
-        weights = config.get("test_weights") if isinstance(config, dict) else None
-        if weights not in ("best", "last") or not record.get("replicas"):
+        weights, config = record.get("weights"), record.get("config")
+        if weights not in ("best", "last") or not record.get("replicas") or not isinstance(config, dict):
             others = "".join(f"\n  {quote(str(other))}" for other in finished_runs()[:5])
             hint = f"; the newest, of which {LATEST!r} names the first, are{others}" if others else ""
             raise InputError(f"{str(folder)!r} holds no finished run: no {METRICS} of catdog's{hint}")
@@ -39,7 +37,7 @@ class FinishedRun:
     @property
     def checkpoint(self) -> Path:
         """Path of the checkpoint with the tested weights."""
-        return self.folder / "checkpoints" / f"{self.record['config']['test_weights']}.ckpt"
+        return self.folder / "checkpoints" / f"{self.record['weights']}.ckpt"
 
     def data(self) -> CatDogDataModule:
         """Build the run's data module, with its split; InputError for other sources, or if the photos have changed."""

@@ -99,8 +99,8 @@ class CatDogClassifier(LightningModule):
 
     def on_train_start(self) -> None:
         """Refuse to prolong or cut an annealed training: its checkpoint brings the schedule along."""
-        annealed = self.trainer.ckpt_path and self.hparams["schedule"] == "cosine"
-        if annealed and cast(Any, self.lr_schedulers()).T_max != self.trainer.estimated_stepping_batches:
+        annealed, steps = self.hparams["schedule"] == "cosine", self.trainer.estimated_stepping_batches
+        if self.trainer.ckpt_path and annealed and getattr(self.lr_schedulers(), "T_max", steps) != steps:
             raise InputError("ckpt_path: with model.schedule=cosine, training keeps its trainer.max_epochs and batches")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -45,8 +45,9 @@ def comparison(settings: Sequence[Setting], primary: Sequence[Verdict]) -> Figur
     _plot_curves(right, list(longest.values())[:MAX_CURVES], colors)
     for axes, part in ((left, "test"), (right, "val")):
         draw, axis = (axes.axhline, axes.yaxis) if several_sizes or axes is right else (axes.axvline, axes.xaxis)
-        baseline = float(np.mean([run["baseline"][part] for setting in finished for run in setting.runs]))
-        draw(baseline, color="gray", linestyle="--", label=f"majority class {100 * baseline:.1f} %")
+        baselines = [run["baseline"][part] for setting in finished for run in setting.runs]
+        label = f"majority class{', mean of folds' * (len(set(baselines)) > 1)} {100 * np.mean(baselines):.1f} %"
+        draw(float(np.mean(baselines)), color="gray", linestyle="--", label=label)
         axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")

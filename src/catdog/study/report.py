@@ -33,14 +33,12 @@ class Report:
         notes = [remark for verdict in (*self.primary, *self.exploratory) for remark in verdict.remarks]
         if any(row.get("interval_for") == "this very net" for row in self.rows):
             notes.append("The interval of a single run is that of this very net, on other photos of this kind.")
-        runs = [run for setting in self.settings for run in setting.runs]
-        if any(run["epochs"] < setting.epochs for setting in self.settings for run in setting.runs):
-            notes.insert(
-                0, "Some runs ended before the epochs named here: by trainer.max_steps, max_time or a callback."
-            )
-        if any(str(run["config"].get("trainer", {}).get("limit_train_batches")) not in ("None", "1.0") for run in runs):
-            notes.insert(0, "A rehearsal: trainer.limit_train_batches left out a part of each epoch.")
-        if any(run["replicas"] > 1 for run in runs):
+        runs = [(setting, run) for setting in self.settings for run in setting.runs]
+        if any(run["epochs"] < setting.epochs for setting, run in runs):
+            notes.insert(0, "Some runs ended before the epochs named here: by trainer.max_steps, max_time or callback.")
+        if any(setting.is_rehearsal for setting, _ in runs):
+            notes.insert(0, "A rehearsal: limit_train_batches or overfit_batches left out a part of each epoch.")
+        if any(run["replicas"] > 1 for _, run in runs):
             notes.append(REPLICAS)
         return list(dict.fromkeys(notes))
 

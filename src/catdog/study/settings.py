@@ -54,6 +54,12 @@ class Setting:
         """Correctness, 1.0 or 0.0: a row per run (one if there twice), indexed by RUN; a column per test photo."""
         return pd.DataFrame({tuple(run[key] for key in RUN): run["correct"] for run in self.runs}).T.rename_axis(RUN)
 
+    @property
+    def is_rehearsal(self) -> bool:
+        """Tell whether the trainer's limits left out a part of each epoch."""
+        limits = (self.keys.get(f"trainer.{name}", "null") for name in ("limit_train_batches", "overfit_batches"))
+        return not {*limits} <= {"null", "0", "0.0", "1.0"}
+
     def is_side(self, side: str) -> bool:
         """Tell whether this is the "first" or "second" of the study's primary comparison; see conf/study/."""
         primary = self.runs[0]["config"].get("primary") or {}
@@ -115,8 +121,9 @@ def _with_label(setting: Setting, settings: Sequence[Setting]) -> Setting:
 
     same = [one for one in settings if head(one) == head(setting)]
     meant = {one.keys.get("trainer.accelerator") for one in same if one.accelerator == setting.accelerator}
-    told = {"trainer.accelerator"} if len(meant) == 1 else set()  # by its own column
-    labels, namesakes = [], [one.keys for one in same]
+    told = {"trainer.accelerator"} if len(meant) == 1 else set()  # by what was used
+    namesakes = [one.keys for one in same]
+    labels = [setting.accelerator] if told & {*differing(namesakes)} else []
     for key in sorted({*differing(namesakes)} - told):
         value = setting.keys.get(key, "absent")
         if 2 * Counter(keys.get(key, "absent") for keys in namesakes)[value] <= len(namesakes):

@@ -57,7 +57,7 @@ def table(settings: Sequence[Setting]) -> list[dict[str, Any]]:
 
 def _numbers(setting: Setting, further: Sequence[str]) -> dict[str, Any]:
     """Summarize the finished runs of a setting."""
-    runs = setting.runs
+    runs, photos = setting.runs, setting.photos
     accuracy, (low, high), population = accuracy_interval(setting)
     return {
         **{name: runs[0][name] for name in ("depth", "parameters")},
@@ -76,7 +76,7 @@ def _numbers(setting: Setting, further: Sequence[str]) -> dict[str, Any]:
         "train_loss": _mean([run["history"][-1] for run in runs], "train/loss"),
         "dead_nets": sum(run.get("val/dead", 0) > 0 for run in runs),
         "seconds_per_epoch": _mean(runs, "seconds_per_epoch"),
-        "photos_per_second": runs[0]["photos"]["train"] / _mean(runs, "seconds_per_epoch"),
+        "photos_per_second": math.nan if setting.is_rehearsal else photos / _mean(runs, "seconds_per_epoch"),
         "seconds": float(sum(run["seconds"] for run in runs)),
     }
 

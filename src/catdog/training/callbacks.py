@@ -32,18 +32,18 @@ def replica_metrics(model: LightningModule, trainer: Trainer, split: str) -> dic
 
 
 class RunCheckpoint(Checkpoint):
-    """Checkpoint callback that also stores the history and each replica's best weights in `folder`'s `last.ckpt`.
+    """Checkpoint callback that also stores the history and each replica's best weights in `checkpoints/last.ckpt`.
 
-    `last.ckpt` is saved before the first epoch, after an epoch if SAVE_INTERVAL has passed since the last save, and at
-    the end of training. Lightning calls a `Checkpoint` last, after the module has logged its training metrics.
+    That file, below the trainer's `default_root_dir`, is saved before the first epoch, after an epoch if SAVE_INTERVAL
+    has passed since the last save, and at the end of training. Lightning calls a `Checkpoint` last, after the module
+    has logged its training metrics.
 
     `rows` is the history, one dict per step at which an epoch or a validation ended: `epoch` (from 1), `step` (of the
     optimizer), `seconds` (of the epoch), and each metric as a list over the replicas. `best` is a state dict with each
     replica's weights from its lowest validation loss; empty without validation.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
         self._saved_at = self._started = 0.0
@@ -98,7 +98,7 @@ class RunCheckpoint(Checkpoint):
 
     def load_best(self, trainer: Trainer, model: LightningModule) -> None:
         """Load each replica's best weights, if any, into the module, and save them as `best.ckpt`."""
-        if not (self._folder / "last.ckpt").exists():  # resumed at its end elsewhere, it has trained no epoch
+        if not Path(trainer.default_root_dir, "checkpoints/last.ckpt").exists():  # resumed at its end, no epoch ran
             self._save(trainer)
         model.load_state_dict(self.best or model.state_dict())
         self._save(trainer, "best.ckpt", weights_only=True)
@@ -121,7 +121,7 @@ class RunCheckpoint(Checkpoint):
     def _save(self, trainer: Trainer, name: str = "last.ckpt", weights_only: bool = False) -> None:
         """Save under a temporary name in the same folder, then rename; Lightning would use the system's /tmp."""
         self._saved_at = time.monotonic()
-        partial = self._folder / f".{name}.partial"
+        partial = Path(trainer.default_root_dir, "checkpoints", f".{name}.partial")
         trainer.save_checkpoint(partial, weights_only)
         if trainer.is_global_zero:
-            os.replace(partial, self._folder / name)
+            os.replace(partial, partial.with_name(name))

@@ -60,7 +60,8 @@ def summarize(
 
     `history` is RunCheckpoint's `rows`, `tested` the test metrics; `predicted` has the tested weights first.
     """
-    seeds, hidden, steps = seeds_of(model), list(model.hparams.get("hidden", [])), predicted[0].steps
+    seeds, steps = seeds_of(model), predicted[0].steps
+    hidden = model.hparams["hidden"] if isinstance(model, CatDogClassifier) else []
     correct = _correct(data, predicted[0])
     replicas = [{"seed": seed, **_training_result(n, history, steps[n])} for n, seed in enumerate(seeds)]
     for number, replica in enumerate(replicas):
@@ -141,13 +142,8 @@ def environment() -> dict[str, Any]:
     """Describe versions and machine, as JSON values."""
     cpuinfo = Path("/proc/cpuinfo")  # Linux; elsewhere, `platform` knows the processor's name
     name = re.search(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else None
-    return {
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        "machine": {
-            "system": platform.platform(),
-            "processor": name[1] if name else platform.processor(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        },
-    }
+    machine: dict[str, Any] = {"system": platform.platform(), "processor": name[1] if name else platform.processor()}
+    machine |= {"cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    machine["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    return {"versions": versions, "machine": machine}

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from lightning import LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from catdog.data import CatDogDataModule, store_key
@@ -34,8 +35,7 @@ def run(
     "best" (lowest validation loss). Returns the record; None after `fast_dev_run`; InputError for an invalid argument.
     """
     folder, started = Path(trainer.default_root_dir), time.perf_counter()
-    _check(trainer, folder, ckpt_path, test_weights)
-    history = next(callback for callback in trainer.checkpoint_callbacks if isinstance(callback, RunCheckpoint))
+    history = _check(trainer, model, data, ckpt_path, test_weights)
     if cast(Any, trainer).fast_dev_run:
         cast(Any, trainer).callbacks.remove(history)  # fast_dev_run writes no files
         trainer.fit(model, data)
@@ -57,23 +57,33 @@ def run(
         return metrics
 
 
-def _check(trainer: Trainer, folder: Path, ckpt_path: str | Path | None, test_weights: str) -> None:
+def _check(
+    trainer: Trainer, model: LightningModule, data: CatDogDataModule, ckpt_path: str | Path | None, test_weights: str
+) -> RunCheckpoint:
+    """Return the trainer's RunCheckpoint; InputError for arguments that cannot work together."""
+    history = next((one for one in trainer.checkpoint_callbacks if isinstance(one, RunCheckpoint)), None)
+    logged = cast(Any, trainer).fast_dev_run or any(isinstance(one, TensorBoardLogger) for one in trainer.loggers)
+    if history is None or not logged:
+        raise InputError("the trainer needs a RunCheckpoint among its callbacks and a Dashboard among its loggers")
     check_choice("test_weights", test_weights, ("best", "last"))
     for key in ("max_epochs", "max_steps", "limit_train_batches", "limit_test_batches"):
         if getattr(trainer, key) == 0:
             raise InputError(f"trainer.{key}=0 leaves nothing to {'test' if 'test' in key else 'train'}")
-    if ckpt_path is not None and Path(ckpt_path).resolve().is_relative_to(folder.resolve()):
+    if ckpt_path is not None and Path(ckpt_path).resolve().is_relative_to(Path(trainer.default_root_dir).resolve()):
         raise InputError(f"ckpt_path: '{ckpt_path}' lies in the run's own folder, which is resumed without ckpt_path")
     if ckpt_path is not None and trainer.max_steps != -1:
-        raise InputError("ckpt_path: training that trainer.max_steps ends cannot be resumed; use trainer.max_epochs")
+        raise InputError("ckpt_path: training that trainer.max_steps or fast_dev_run ends cannot be resumed")
+    if len(seeds_of(model)) > 1 and trainer.gradient_clip_val and trainer.gradient_clip_algorithm != "value":
+        raise InputError("trainer.gradient_clip_val: with replicas it needs trainer.gradient_clip_algorithm=value")
+    if (size := model.hparams.get("image_size", data.image_size)) != data.image_size:
+        raise InputError(f"model.image_size={size} is not data.image_size={data.image_size}, which sets both")
+    return history
 
 
 def _fit(
     trainer: Trainer, model: LightningModule, data: CatDogDataModule, folder: Path, ckpt_path: str | Path | None
 ) -> None:
     """Train, resuming from the folder's last checkpoint or else from `ckpt_path`; InputError if it is another net's."""
-    if len(seeds_of(model)) > 1 and trainer.gradient_clip_val and trainer.gradient_clip_algorithm != "value":
-        raise InputError("trainer.gradient_clip_val: with replicas it needs trainer.gradient_clip_algorithm=value")
     for path in folder.glob("hpc_ckpt_*"):  # mid-epoch checkpoints, which Lightning would load even for testing
         path.unlink(missing_ok=True)
     last = folder / "checkpoints" / "last.ckpt"

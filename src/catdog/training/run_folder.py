@@ -11,9 +11,8 @@ import torch
 from filelock import FileLock
 
 from catdog.errors import InputError
-from catdog.files import METRICS, OUTCOME, read_json, write_atomically
+from catdog.files import IDENTITY, METRICS, OUTCOME, read_json, write_atomically
 
-IDENTITY = "identity.json"  # everything that the result depends on: the configuration and the photos
 PREPARE_TIMEOUT = 60.0  # seconds that other processes wait for the first one to prepare the folder
 
 
@@ -52,7 +51,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         # weights_only: the loader refuses a pickle that would run code.
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        _ = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+        _ = checkpoint["state_dict"]
     except Exception as error:  # the loader raises many kinds for a file that is no checkpoint
         advice = "if it was cut short, delete it and repeat the run's command"
         raise InputError(f"'{path}' is no whole checkpoint of catdog ({type(error).__name__}); {advice}") from error
