@@ -60,6 +60,7 @@ def curves(record: Mapping[str, Any], narrow: bool = False) -> Figure:
         spread = np.abs(np.reshape(result["test/acc_interval"] or [found] * 2, (2, 1)) - found)
         label = f"{'other' if other else 'tested'} weights, {describe_weights(**result)} of the test photos"
         accuracy.errorbar(place, found, spread, capsize=4, markersize=13, label=label, **style)
+    accuracy.set_xticks([tick for tick in accuracy.get_xticks() if 0 <= tick <= record["epochs"]])  # none for the test
     accuracy.axvspan(record["epochs"] * 1.03, record["epochs"] * 1.15, color="0.94", zorder=0)
     accuracy.text(record["epochs"] * 1.09, 1.01, "test", transform=accuracy.get_xaxis_transform(), ha="center")
     handles, labels = accuracy.get_legend_handles_labels()
