@@ -11,8 +11,7 @@ from lightning import Callback
 from lightning.pytorch.callbacks import LambdaCallback
 
 from catdog.data import SyntheticSource
-from catdog.errors import InterruptedRunError
-from catdog.interruption import SIGNALS, Interruption
+from catdog.interruption import SIGNALS, InterruptedRunError, Interruption
 from catdog.job import save_outcome
 from catdog.training import callbacks
 from conftest import RECIPE, Train, start

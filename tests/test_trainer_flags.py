@@ -108,9 +108,11 @@ def test_the_next_command_names_this_run_also_elsewhere_or_done_before(train_py:
 
 
 def test_a_refused_command_leaves_another_runs_folder_alone(train_py: TrainPy, tmp_path: Path) -> None:
-    assert train_py(*SMALL, "trainer.max_epochs=1").status == 0
-    assert "holds a run of another configuration" in str(train_py(*SMALL, "trainer.max_epochs=2").status)
-    assert not (tmp_path / "run/outcome.json").exists()
+    for mode in ((), ("-m", "hydra/launcher=basic", "hydra.sweep.dir=sweep", "seed=0")):
+        command = (*mode, *SMALL, "trainer.max_epochs=1")
+        assert train_py(*command).status == 0
+        assert "holds a run of another configuration" in str(train_py(*command, "data.cache_dir=elsewhere").status)
+    assert not list(tmp_path.rglob("outcome.json"))
 
 
 def test_a_fast_dev_run_leaves_no_result(train_py: TrainPy, tmp_path: Path) -> None:

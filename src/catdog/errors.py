@@ -15,12 +15,8 @@ class TooFewPhotosError(InputError):
     """Valid settings for which these photos are too few; a run of a sweep is then skipped, not failed."""
 
 
-class InterruptedRunError(BaseException):
-    """A run that signal `number` has ended. Like KeyboardInterrupt, it passes through `except Exception`."""
-
-    def __init__(self, sentence: str, number: int) -> None:
-        super().__init__(sentence)
-        self.number = number
+class OtherRunError(InputError):
+    """A folder that holds another run, which is left as it is; a sweep ends with it."""
 
 
 def check_whole_number(key: str, value: object, least: int, most: int | None = None) -> None:

@@ -6,9 +6,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self, cast
 
-from catdog.errors import InterruptedRunError
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Ctrl-C; `kill` and schedulers; SLURM before its time limit
+
+
+class InterruptedRunError(BaseException):
+    """A run that signal `number` has ended. Like KeyboardInterrupt, it passes through `except Exception`."""
+
+    def __init__(self, sentence: str, number: int) -> None:
+        super().__init__(sentence)
+        self.number = number
 
 
 class Interruption:
@@ -65,7 +71,7 @@ class Interruption:
     def _raise_if_received(self) -> None:
         if not self.received:
             return
-        last = self.folder / "checkpoints" / "last.ckpt"
-        resumed = f"the same command in its folder, or ckpt_path={last}, resumes it"
-        how = resumed if last.exists() else "no checkpoint yet"
+        last, how = self.folder / "checkpoints" / "last.ckpt", "no checkpoint yet"
+        if last.exists():
+            how = f"the same command in its folder, or ckpt_path={last}, resumes it"
         raise InterruptedRunError(f"interrupted by {signal.Signals(self.received).name}; {how}", self.received)

@@ -21,9 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from catdog.cli import NO_DEVICE, REFUSED, explain, interpreter, near, silenced_libraries
-from catdog.errors import InputError, InterruptedRunError, TooFewPhotosError, check_seed, check_whole_number, suggestion
-from catdog.files import IDENTITY, OUTCOME, read_json, write_atomically
-from catdog.interruption import Interruption
+from catdog.errors import InputError, OtherRunError, TooFewPhotosError, check_seed, check_whole_number, suggestion
+from catdog.files import OUTCOME, read_json, write_atomically
+from catdog.interruption import InterruptedRunError, Interruption
 from catdog.names import describe, describe_weights, shown
 
 logger = logging.getLogger(__name__)
@@ -55,8 +55,9 @@ def train(config: DictConfig) -> float | None:
     except Exception as error:
         impossible = isinstance(error, TooFewPhotosError) or re.search(NO_DEVICE, str(error))
         line, status = explain(error), "skipped" if impossible else "failed"
-        save_outcome(folder, plain, status, line or f"{type(error).__name__}: {error}")
-        if not sweeping and line:
+        if not isinstance(error, OtherRunError):
+            save_outcome(folder, plain, status, line or f"{type(error).__name__}: {error}")
+        if line and (not sweeping or isinstance(error, OtherRunError)):
             sys.exit(f"catdog: {line}")  # Hydra would report an exception a second time
         if not sweeping:
             raise
@@ -85,7 +86,8 @@ def _run(config: dict[str, Any], folder: Path, interruption: Any) -> dict[str, A
         trainer = build(config["trainer"], _partial_=True)(callbacks=callbacks, logger=loggers, default_root_dir=folder)
         metrics = training.run(trainer, model, data, config, config["ckpt_path"], config["test_weights"])
     if metrics is None:
-        (folder / OUTCOME).unlink(missing_ok=True)
+        if (read_json(folder / OUTCOME) or {}).get("config") == config:  # it had failed
+            (folder / OUTCOME).unlink()
         logger.info("fast_dev_run: everything runs; no result is left")
     elif _is_first_process():
         _log_result(metrics, folder)
@@ -139,9 +141,8 @@ def _log_result(metrics: dict[str, Any], folder: Path) -> None:
 
 def save_outcome(folder: Path, config: dict[str, Any], status: str, reason: str) -> None:
     """Write `outcome.json` for a run without a result: "skipped", "interrupted" or "failed", with the reason."""
-    identity = read_json(folder / IDENTITY)
-    if not _is_first_process() or (identity and identity["config"] != json.loads(json.dumps(config, default=str))):
-        return  # other processes fail as a consequence, with uninformative errors; another run keeps its outcome
+    if not _is_first_process():
+        return  # the others fail as a consequence, with uninformative errors
     outcome = {"status": status, "reason": reason, "accelerator": config["trainer"]["accelerator"], "config": config}
     with suppress(OSError):  # the disk may be full, which the error that ended the run says
         folder.mkdir(parents=True, exist_ok=True)
@@ -204,7 +205,7 @@ class ReportCallback(Callback):
 
         folder = Path(config.hydra.sweep.dir)
         if config.trainer.fast_dev_run and not any(folder.rglob(OUTCOME)):
-            return  # it leaves records of failures alone
+            return  # it leaves no records but those of failures
         try:
             comparison = report.compare([folder])
             comparison.save(folder)

@@ -123,7 +123,7 @@ def _with_label(setting: Setting, settings: Sequence[Setting]) -> Setting:
     meant = {one.keys.get("trainer.accelerator") for one in same if one.accelerator == setting.accelerator}
     told = {"trainer.accelerator"} if len(meant) == 1 else set()  # by what was used
     namesakes = [one.keys for one in same]
-    labels = [setting.accelerator] if told & {*differing(namesakes)} else []
+    labels = [setting.accelerator] if told & {*differing([one.keys for one in same if one.runs])} else []
     for key in sorted({*differing(namesakes)} - told):
         value = setting.keys.get(key, "absent")
         if 2 * Counter(keys.get(key, "absent") for keys in namesakes)[value] <= len(namesakes):

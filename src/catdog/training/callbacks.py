@@ -34,9 +34,8 @@ def replica_metrics(model: LightningModule, trainer: Trainer, split: str) -> dic
 class RunCheckpoint(Checkpoint):
     """Checkpoint callback that also stores the history and each replica's best weights in `checkpoints/last.ckpt`.
 
-    That file, below the trainer's `default_root_dir`, is saved before the first epoch, after an epoch if SAVE_INTERVAL
-    has passed since the last save, and at the end of training. Lightning calls a `Checkpoint` last, after the module
-    has logged its training metrics.
+    It is below the trainer's `default_root_dir`, and saved at the start, after an epoch if SAVE_INTERVAL has passed,
+    and at the end. Lightning calls a `Checkpoint` last, after the module has logged its training metrics.
 
     `rows` is the history, one dict per step at which an epoch or a validation ended: `epoch` (from 1), `step` (of the
     optimizer), `seconds` (of the epoch), and each metric as a list over the replicas. `best` is a state dict with each

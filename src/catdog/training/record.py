@@ -61,7 +61,7 @@ def summarize(
     `history` is RunCheckpoint's `rows`, `tested` the test metrics; `predicted` has the tested weights first.
     """
     seeds, steps = seeds_of(model), predicted[0].steps
-    hidden = model.hparams["hidden"] if isinstance(model, CatDogClassifier) else []
+    hidden = list(model.hparams["hidden"]) if isinstance(model, CatDogClassifier) else []
     correct = _correct(data, predicted[0])
     replicas = [{"seed": seed, **_training_result(n, history, steps[n])} for n, seed in enumerate(seeds)]
     for number, replica in enumerate(replicas):

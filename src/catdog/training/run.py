@@ -12,6 +12,7 @@ from torch import Tensor
 
 from catdog.data import CatDogDataModule, store_key
 from catdog.errors import InputError, check_choice
+from catdog.model import CatDogClassifier
 from catdog.training import record
 from catdog.training.callbacks import RunCheckpoint, replica_metrics, seeds_of
 from catdog.training.run_folder import open_run_folder, read_checkpoint
@@ -75,7 +76,7 @@ def _check(
         raise InputError("ckpt_path: training that trainer.max_steps or fast_dev_run ends cannot be resumed")
     if len(seeds_of(model)) > 1 and trainer.gradient_clip_val and trainer.gradient_clip_algorithm != "value":
         raise InputError("trainer.gradient_clip_val: with replicas it needs trainer.gradient_clip_algorithm=value")
-    if (size := model.hparams.get("image_size", data.image_size)) != data.image_size:
+    if isinstance(model, CatDogClassifier) and (size := model.hparams["image_size"]) != data.image_size:
         raise InputError(f"model.image_size={size} is not data.image_size={data.image_size}, which sets both")
     return history
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from catdog.errors import InputError
+from catdog.errors import InputError, OtherRunError
 from catdog.files import IDENTITY, METRICS, OUTCOME, read_json, write_atomically
 
 PREPARE_TIMEOUT = 60.0  # seconds that other processes wait for the first one to prepare the folder
@@ -21,7 +21,7 @@ def open_run_folder(folder: Path, identity: dict[str, Any], is_first: bool) -> I
     """Lock and prepare a run's folder; yield the record if this run was finished in it before, else None.
 
     Two runs are the same if their identities are equal as JSON. Only the first process locks and prepares; the others
-    wait for it. Raises InputError if the folder holds a run with another identity.
+    wait for it. Raises OtherRunError if the folder holds a run with another identity.
     """
     identity = json.loads(json.dumps(identity, default=str))
     if not is_first:
@@ -38,7 +38,7 @@ def open_run_folder(folder: Path, identity: dict[str, Any], is_first: bool) -> I
             if (folder / IDENTITY).exists():
                 other = f"'{folder}' holds a run of another configuration or other photos"
                 keys = "hydra.run.dir=FOLDER, or hydra.sweep.dir=FOLDER for a sweep"
-                raise InputError(f"{other}: give it another folder ({keys}), or move that one away")
+                raise OtherRunError(f"{other}: give it another folder ({keys}), or move that one away")
             write_atomically(folder / IDENTITY, json.dumps(identity, indent=2))
         (folder / OUTCOME).unlink(missing_ok=True)
         yield read_json(folder / METRICS)
