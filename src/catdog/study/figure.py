@@ -93,5 +93,5 @@ def _plot_curves(axes: Axes, settings: Sequence[Setting], colors: dict[str, str]
         mean, error, color = curves.mean(), curves.sem().fillna(0), colors[setting.net]
         axes.plot(mean, color=color, marker="o" if len(mean) == 1 else "", label=setting.net)
         axes.fill_between(mean.index, mean - error, mean + error, color=color, alpha=0.2, linewidth=0)
-    photos = f", {settings[0].photos:,} training photos" if settings else ""
-    axes.set(title=f"Validation accuracy ±1 standard error{photos}", xlabel="epoch", ylabel="accuracy")
+    axes.set_title(f"Validation accuracy ±1 standard error, {settings[0].photos:,} training photos", loc="right")
+    axes.set(xlabel="epoch", ylabel="accuracy")
