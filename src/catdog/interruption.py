@@ -71,7 +71,7 @@ class Interruption:
     def _raise_if_received(self) -> None:
         if not self.received:
             return
-        last, how = self.folder / "checkpoints" / "last.ckpt", "no checkpoint yet"
-        if last.exists():
-            how = f"the same command in its folder, or ckpt_path={last}, resumes it"
+        last = self.folder / "checkpoints" / "last.ckpt"
+        resumed = f"the same command in its folder, or ckpt_path={last}, resumes it"
+        how = resumed if last.exists() else "no checkpoint yet"
         raise InterruptedRunError(f"interrupted by {signal.Signals(self.received).name}; {how}", self.received)

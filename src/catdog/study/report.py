@@ -35,7 +35,7 @@ class Report:
             notes.append("The interval of a single run is that of this very net, on other photos of this kind.")
         runs = [(setting, run) for setting in self.settings for run in setting.runs]
         if any(run["epochs"] < setting.epochs for setting, run in runs):
-            notes.insert(0, "Some runs ended before the epochs named here: by trainer.max_steps, max_time or callback.")
+            notes.insert(0, "Some runs ended before the epochs named here: by max_steps, max_time or a callback.")
         if any(setting.is_rehearsal for setting, _ in runs):
             notes.insert(0, "A rehearsal: limit_train_batches or overfit_batches left out a part of each epoch.")
         if any(run["replicas"] > 1 for _, run in runs):

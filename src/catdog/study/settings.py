@@ -121,7 +121,7 @@ def _with_label(setting: Setting, settings: Sequence[Setting]) -> Setting:
 
     same = [one for one in settings if head(one) == head(setting)]
     meant = {one.keys.get("trainer.accelerator") for one in same if one.accelerator == setting.accelerator}
-    told = {"trainer.accelerator"} if len(meant) == 1 else set()  # by what was used
+    told = {"trainer.accelerator"} if len(meant) == 1 else set()  # by the device that was used
     namesakes = [one.keys for one in same]
     labels = [setting.accelerator] if told & {*differing([one.keys for one in same if one.runs])} else []
     for key in sorted({*differing(namesakes)} - told):
